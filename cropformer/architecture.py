@@ -1,0 +1,162 @@
+"""Architecture: the numbers that define a model, read off the shapes of its tensors where no file states them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InputError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class SwinNumbers:
+    """Swin: width of the first stage, blocks, heads and window; stochastic depth when training."""
+
+    channels: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    heads: tuple[int, ...] = (3, 6, 12, 24)
+    window: int = 7
+    drop_path: float = 0.3
+
+
+@dataclass(frozen=True)
+class ResNetNumbers:
+    """ResNet: blocks, stem width, inner and outer width of the first stage."""
+
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    stem: int = 64
+    width: int = 64
+    channels: int = 256
+
+
+@dataclass(frozen=True)
+class TimmNumbers:
+    """A timm model by name, see ``TimmBackbone``."""
+
+    name: str = "tiny_vit_5m_224"
+    dense_last_stage: bool = False
+
+
+BackboneNumbers = SwinNumbers | ResNetNumbers | TimmNumbers
+BACKBONE_KINDS = {"swin": SwinNumbers, "resnet": ResNetNumbers, "timm": TimmNumbers}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything needed to build a model; plain numbers, so that a weights file can carry them as JSON.
+
+    Attributes:
+        backbone: "swin", "resnet" or "timm".
+        backbone_numbers: the fields of its dataclass.
+        channels: width C of the pixel decoder and the query decoder.
+        num_queries: Q.
+        num_classes: K.
+        encoder_layers: deformable encoder layers.
+        encoder_feedforward: their hidden width.
+        decoder_layers: query decoder layers.
+        decoder_feedforward: their hidden width.
+        association_feedforward: hidden width of the association module; 0 builds a plain Mask2Former.
+        heads: attention heads, the same everywhere.
+        points: points that a head reads on a level.
+    """
+
+    backbone: str
+    backbone_numbers: dict
+    channels: int = 256
+    num_queries: int = 100
+    num_classes: int = 1
+    encoder_layers: int = 6
+    encoder_feedforward: int = 1024
+    decoder_layers: int = 9
+    decoder_feedforward: int = 2048
+    association_feedforward: int = 2048
+    heads: int = 8
+    points: int = 4
+
+    def backbone_config(self) -> BackboneNumbers:
+        """The backbone's numbers as their dataclass."""
+        numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in self.backbone_numbers.items()}
+        return BACKBONE_KINDS[self.backbone](**numbers)
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """How the weights are meant to be tested: input size, crops, and the score below which nothing is shown."""
+
+    __test__ = False  # not a test case, whatever its name suggests to pytest
+
+    short_side: int = 800
+    max_side: int = 1333
+    crops: int = 4
+    min_score: float = 0.5
+
+
+def infer_architecture(shapes: Shapes, path: str | Path) -> Architecture:
+    """Read the architecture off tensor shapes under our names.
+
+    Heads and points of the transformers leave no trace in shapes; the published 8 and 4 are assumed.
+
+    Args:
+        shapes: name to shape.
+        path: where the tensors came from, for the error message.
+
+    Raises:
+        InputError: if the names are not those of a CropFormer or Mask2Former with a known backbone.
+    """
+    try:
+        backbone, numbers = _infer_backbone(shapes)
+        channels = shapes["pixel_decoder.mask_projection.weight"][0]
+        return Architecture(
+            backbone,
+            numbers,
+            channels=channels,
+            num_queries=shapes["query_decoder.query_features.weight"][0],
+            num_classes=shapes["query_decoder.class_head.weight"][0] - 1,
+            encoder_layers=_count(shapes, r"pixel_decoder\.layers\.(\d+)\."),
+            encoder_feedforward=shapes["pixel_decoder.layers.0.feedforward.linear1.weight"][0],
+            decoder_layers=_count(shapes, r"query_decoder\.layers\.(\d+)\."),
+            decoder_feedforward=shapes["query_decoder.layers.0.feedforward.linear1.weight"][0],
+            association_feedforward=shapes.get("association.feedforward.linear1.weight", (0,))[0],
+        )
+    except KeyError as error:
+        raise InputError(f"{path} is not a CropFormer or Mask2Former checkpoint: it has no tensor {error}") from error
+
+
+def _infer_backbone(shapes: Shapes) -> tuple[str, dict]:
+    if "backbone.patch_embed.proj.weight" in shapes:
+        return "swin", _infer_swin(shapes)
+    if "backbone.stem.conv.weight" in shapes:
+        return "resnet", _infer_resnet(shapes)
+    raise KeyError("backbone.patch_embed.proj.weight or backbone.stem.conv1.weight")
+
+
+def _infer_swin(shapes: Shapes) -> dict:
+    stages = range(_count(shapes, r"backbone\.layers\.(\d+)\."))
+    depths = [_count(shapes, rf"backbone\.layers\.{i}\.blocks\.(\d+)\.") for i in stages]
+    tables = [shapes[f"backbone.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in stages]
+    return {
+        "channels": shapes["backbone.patch_embed.proj.weight"][0],
+        "depths": tuple(depths),
+        "heads": tuple(table[1] for table in tables),
+        "window": (math.isqrt(tables[0][0]) + 1) // 2,
+    }
+
+
+def _infer_resnet(shapes: Shapes) -> dict:
+    stages = range(_count(shapes, r"backbone\.stages\.(\d+)\."))
+    return {
+        "depths": tuple(_count(shapes, rf"backbone\.stages\.{i}\.(\d+)\.") for i in stages),
+        "stem": shapes["backbone.stem.conv.weight"][0],
+        "width": shapes["backbone.stages.0.0.conv1.conv.weight"][0],
+        "channels": shapes["backbone.stages.0.0.conv3.conv.weight"][0],
+    }
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """How many different numbers the group of ``pattern`` takes over all names."""
+    return len({match[1] for name in shapes if (match := re.match(pattern, name))})

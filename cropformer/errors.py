@@ -1,0 +1,8 @@
+"""The one exception that bad input raises anywhere in the two packages."""
+
+
+class InputError(ValueError):
+    """Bad input, said in one sentence: what is wrong, where, and what to do about it.
+
+    The command line prints the sentence and exits with 2; as a ``ValueError`` it can be caught like any other.
+    """

@@ -1,0 +1,98 @@
+"""The post-norm transformer blocks that the query decoder, the association module and the encoder share.
+
+Shapes: B batch, Q queries, S keys, C channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class AttentionBlock(nn.Module):
+    """Multi-head attention, residual and LayerNorm; parameters are laid out as in ``nn.MultiheadAttention``."""
+
+    def __init__(self, channels: int, *, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        query_code: Tensor | None = None,
+        keep: Tensor | None = None,
+    ) -> Tensor:
+        """Attend from ``queries`` [B,Q,C] to ``keys`` and ``values`` [B,S,C].
+
+        Args:
+            queries: state to update.
+            keys: what is compared, position codes included.
+            values: what is read.
+            query_code: position code added to the queries for the comparison only.
+            keep: bool [B,Q,S], True where a query may look; the same for all heads.
+        """
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        sources = (queries if query_code is None else queries + query_code, keys, values)
+        q, k, v = (
+            F.linear(source, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B,S,C] -> [B,heads,S,c]
+            for source, weight, bias in zip(sources, weights, biases)
+        )
+        mask = None if keep is None else keep[:, None]  # broadcast over heads
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended = attended.transpose(1, 2).flatten(2)  # [B,heads,Q,c] -> [B,Q,C]
+        return self.norm(queries + self.out_proj(attended))
+
+
+class FeedForwardBlock(nn.Module):
+    """Two linear layers with a ReLU between, residual and LayerNorm."""
+
+    def __init__(self, channels: int, *, hidden: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+        self.norm = nn.LayerNorm(channels)
+        nn.init.xavier_uniform_(self.linear1.weight)
+        nn.init.xavier_uniform_(self.linear2.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B,S,C] to [B,S,C]."""
+        return self.norm(tokens + self.linear2(F.relu(self.linear1(tokens))))
+
+
+class MLP(nn.Module):
+    """Three linear layers of equal width with ReLU between them: decoder state to mask embedding."""
+
+    def __init__(self, channels: int, *, out_channels: int) -> None:
+        super().__init__()
+        widths = (channels, channels, channels, out_channels)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[...,C] to [...,out_channels]."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class ConvNorm(nn.Module):
+    """Convolution and 32-group GroupNorm, with or without a bias and a ReLU."""
+
+    def __init__(self, in_channels: int, channels: int, *, kernel: int, bias: bool = False, relu: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
+        self.norm = nn.GroupNorm(32, channels)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C_in,h,w] to [B,C,h,w]."""
+        x = self.norm(self.conv(x))
+        return F.relu(x) if self.relu else x

@@ -1,0 +1,79 @@
+"""CropFormer: Views to Queries. Reads as Figure 4 of the paper; every part is injected.
+
+Shapes: B images, T views, Q queries, C channels, H and W pixels.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from .association import Association
+from .pixel_decoder import PixelDecoder, PixelFeatures
+from .queries import Queries
+from .query_decoder import QueryDecoder
+from .views import Views
+
+
+class CropFormer(nn.Module):
+    """Backbone, pixel decoder, query decoder and association module.
+
+    Args:
+        backbone: module from pixels [B,3,H,W] to {stride: [B,C_stride,h,w]} for strides 4, 8, 16, 32.
+        pixel_decoder: backbone features to pixel features.
+        query_decoder: pixel features to queries; used for each view alone and for all views together.
+        association: image-level to batch-level queries; without it the model is a plain Mask2Former.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pixel_decoder: PixelDecoder,
+        query_decoder: QueryDecoder,
+        association: Association | None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.query_decoder = query_decoder
+        self.association = association
+
+    def forward(self, views: Views) -> Queries:
+        """Queries shared by the T views of each image; ``Queries.per_view`` holds the image-level ones.
+
+        With T = 1 this is the plain Mask2Former path: the image-level queries are the result.
+        """
+        pixels = views.pixels.to(self.device)
+        count = pixels.shape[1]
+        return self.decode(self.encode(pixels.flatten(0, 1)), views=count)  # [B,T,3,H,W] -> [BT,3,H,W]
+
+    def encode(self, pixels: Tensor) -> PixelFeatures:
+        """Pixels [N,3,H,W] to pixel features of N views.
+
+        Without gradients the views go through one at a time: a fifth of the temporaries, and no slower.
+        """
+        if torch.is_grad_enabled():
+            return self.pixel_decoder(self.backbone(pixels))
+        singles = [self.pixel_decoder(self.backbone(view[None])) for view in pixels]
+        levels = tuple(torch.cat(level) for level in zip(*(single.levels for single in singles)))
+        return PixelFeatures(levels, torch.cat([single.mask_features for single in singles]))
+
+    def decode(self, features: PixelFeatures, *, views: int) -> Queries:
+        """Pixel features of B*T views to queries of B images, T = ``views``.
+
+        Raises:
+            ValueError: if T > 1 and the model has no association module.
+        """
+        per_view = self.query_decoder(features)
+        if views == 1:
+            return per_view
+        if self.association is None:
+            raise ValueError("a model without an association module takes one view per image; use crops=0")
+        states = per_view.embeddings.unflatten(0, (-1, views))  # [BT,Q,C] -> [B,T,Q,C]
+        start = self.association(states, query_code=self.query_decoder.query_positions.weight)
+        return replace(self.query_decoder(features, views=views, start=start), per_view=per_view)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.query_decoder.query_features.weight.device

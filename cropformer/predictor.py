@@ -1,0 +1,149 @@
+"""Image in, entities out: a CropFormer that makes its own views and fuses its own queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from .architecture import Architecture, TestSettings
+from .association import Association
+from .entities import Entities
+from .fusion import Compat, fuse
+from .images import read_image
+from .model import CropFormer
+from .pixel_decoder import PixelDecoder
+from .query_decoder import QueryDecoder
+from .views import batch_views, make_clip_views, make_views
+
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+
+
+class EntitySegmenter(CropFormer):
+    """CropFormer with the five-line user interface.
+
+    Args:
+        backbone: see ``CropFormer``.
+        pixel_decoder: likewise.
+        query_decoder: likewise.
+        association: likewise.
+        architecture: the numbers it was built from, saved with its weights.
+        settings: test size, crops and score threshold that come with the weights; arguments override them.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pixel_decoder: PixelDecoder,
+        query_decoder: QueryDecoder,
+        association: Association | None,
+        *,
+        architecture: Architecture,
+        settings: TestSettings,
+    ) -> None:
+        super().__init__(backbone, pixel_decoder, query_decoder, association)
+        self.architecture = architecture
+        self.settings = settings
+
+    def segment(
+        self,
+        image: ImageLike,
+        *,
+        crops: int | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        min_score: float | None = None,
+        compat: Compat = None,
+    ) -> Entities:
+        """Every entity of one image.
+
+        Args:
+            image: path, PIL image, uint8 RGB array [H,W,3] or uint8 tensor [3,H,W].
+            crops: 0 for the full view alone, 4 for the paper's corner crops.
+            short_side: length of the short side of every view.
+            max_side: bound on the long side.
+            min_score: entities below it are left out.
+            compat: "official" for the published pipeline's choices, see ``fuse``.
+
+        Returns:
+            Non-overlapping entities, best score first.
+
+        Raises:
+            InputError: if the image cannot be read or is not RGB.
+        """
+        return self.segment_batch(
+            [image], crops=crops, short_side=short_side, max_side=max_side, min_score=min_score, compat=compat
+        )[0]
+
+    def segment_batch(
+        self,
+        images: Sequence[ImageLike],
+        *,
+        crops: int | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        min_score: float | None = None,
+        compat: Compat = None,
+    ) -> list[Entities]:
+        """Every entity of each image; arguments as in ``segment``. Images with equally many views share a batch."""
+        s = self.settings
+        views = [
+            make_views(
+                as_rgb(image),
+                crops=s.crops if crops is None else crops,
+                short_side=short_side or s.short_side,
+                max_side=max_side or s.max_side,
+            )
+            for image in images
+        ]
+        results: list[Entities | None] = [None] * len(views)
+        for count in sorted({len(item.frames) for item in views}):
+            chosen = [i for i, item in enumerate(views) if len(item.frames) == count]
+            joined = batch_views([views[i] for i in chosen])
+            for i, entities in zip(chosen, self._infer(joined, min_score=min_score, compat=compat)):
+                results[i] = entities
+        return [entities for entities in results if entities is not None]
+
+    def segment_clip(
+        self,
+        frames: Sequence[np.ndarray],
+        *,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        min_score: float | None = None,
+    ) -> list[Entities]:
+        """Every entity of a few consecutive frames, uint8 RGB [H,W,3] each, with queries shared by the frames.
+
+        Returns:
+            One result for each frame; equal ``query_ids`` mean the same entity.
+        """
+        s = self.settings
+        sides = {"short_side": short_side or s.short_side, "max_side": max_side or s.max_side}
+        return self._infer(make_clip_views(frames, **sides), min_score=min_score, compat=None)
+
+    @torch.inference_mode()
+    def _infer(self, views, *, min_score: float | None, compat: Compat) -> list[Entities]:
+        views = views.to(self.device)
+        min_score = self.settings.min_score if min_score is None else min_score
+        return fuse(self(views), views, min_score=0.0 if compat else min_score, compat=compat)
+
+
+def as_rgb(image: ImageLike) -> np.ndarray:
+    """Any accepted image as uint8 RGB [H,W,3].
+
+    Raises:
+        InputError: if it cannot be read.
+        TypeError: if an array or tensor is not uint8 with three channels.
+    """
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    array = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image  # [3,H,W] -> [H,W,3]
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise TypeError(f"an image must be uint8 RGB with three channels, not {array.dtype} {array.shape}")
+    return array

@@ -1,0 +1,77 @@
+"""Queries: what the model says about each entity, with its masks promised rather than stored.
+
+Shapes: B images, T views, Q queries, K classes, C channels, P points, h and w the stride-4 grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .point_sampling import sample_planes
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Q entity hypotheses for each of B images, shared by its T views.
+
+    Attributes:
+        embeddings: float [B,Q,C], decoder state; entities are linked across windows of a clip by it.
+        class_logits: float [B,Q,K+1], the last class is "no object".
+        mask_embeddings: float [B,Q,C].
+        mask_features: float [B,T,C,h,w], shared by all queries.
+        intermediate: the prediction sets before this one, first to last, for deep supervision.
+        per_view: the image-level queries, with B*T in place of B and T = 1; None when T is 1.
+    """
+
+    embeddings: Tensor
+    class_logits: Tensor
+    mask_embeddings: Tensor
+    mask_features: Tensor
+    intermediate: tuple[Queries, ...] = ()
+    per_view: Queries | None = None
+
+    def class_scores(self) -> Tensor:
+        """Probability of the best real class, float [B,Q]."""
+        return self.class_logits.softmax(-1)[..., :-1].amax(-1)
+
+    def labels(self) -> Tensor:
+        """The best real class, int64 [B,Q]."""
+        return self.class_logits[..., :-1].argmax(-1)
+
+    def mask_logits(self, *, size_hw: tuple[int, int] | None = None) -> Tensor:
+        """Masks of all queries in all views, float [B,Q,T,h,w]; ``size_hw`` resizes the features first.
+
+        A bilinear resize is linear, so resizing C feature planes gives the same masks as resizing Q of them.
+        """
+        features = self.mask_features if size_hw is None else resize_features(self.mask_features, size_hw)
+        return torch.einsum("bqc,btchw->bqthw", self.mask_embeddings, features)
+
+    def mask_logits_of(self, image: int, query: int) -> Tensor:
+        """Masks of one query of one image, float [T,h,w]."""
+        return torch.einsum("c,tchw->thw", self.mask_embeddings[image, query], self.mask_features[image])
+
+    def mask_logits_at(self, points_xy: Tensor) -> Tensor:
+        """Masks at ``points_xy`` [B,P,2] (in [0, 1] of every padded view), float [B,Q,T*P]."""
+        views = self.mask_features.shape[1]
+        planes = self.mask_features.flatten(0, 1)  # [B,T,C,h,w] -> [BT,C,h,w]
+        sampled = sample_planes(planes, points_xy.repeat_interleave(views, dim=0))  # [BT,C,P]
+        sampled = sampled.unflatten(0, (-1, views))  # [BT,C,P] -> [B,T,C,P]
+        return torch.einsum("bqc,btcp->bqtp", self.mask_embeddings, sampled).flatten(2)  # [B,Q,T,P] -> [B,Q,TP]
+
+    def matched_mask_logits(self, images: Tensor, queries: Tensor) -> Tensor:
+        """Masks of chosen queries, int64 [N] images and [N] queries; float [N,T,h,w]."""
+        parts = []
+        for image in range(len(self.mask_features)):
+            chosen = self.mask_embeddings[image, queries[images == image]]
+            parts.append(torch.einsum("nc,tchw->nthw", chosen, self.mask_features[image]))
+        return torch.cat(parts)
+
+
+def resize_features(features: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Bilinear resize of the last two axes, [B,T,C,h,w] to [B,T,C,*size_hw]."""
+    planes = F.interpolate(features.flatten(0, 1), size=size_hw, mode="bilinear", align_corners=False)
+    return planes.unflatten(0, features.shape[:2])  # [BT,C,h,w] -> [B,T,C,h,w]

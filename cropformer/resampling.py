@@ -1,0 +1,86 @@
+"""Resizing, in the exact arithmetic of the published pipeline: antialiased images, nearest masks, linear logits.
+
+Bilinear resizing is linear and separable, so a mask at image size is two small matrix products away from
+its stride-4 logits. ``linear_weights`` gives those matrices; view fusion multiplies only the rows and
+columns that an entity's box needs.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+
+def resized_size_hw(size_hw: tuple[int, int], *, short_side: int, max_side: int) -> tuple[int, int]:
+    """Size after scaling the short side to ``short_side`` with the long one kept within ``max_side``.
+
+    Rounds half up, and caps before rounding, as the published data mapper does. A side never falls below 1.
+    """
+    height, width = size_hw
+    scale = short_side / min(height, width)
+    new_height, new_width = (short_side, scale * width) if height < width else (scale * height, short_side)
+    longest = max(new_height, new_width)
+    if longest > max_side:
+        new_height, new_width = new_height * (max_side / longest), new_width * (max_side / longest)
+    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+
+
+def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Antialiased bilinear resize of an RGB image, uint8 [H,W,3] to uint8 [h,w,3]."""
+    if image.shape[:2] == tuple(size_hw):
+        return image
+    height, width = size_hw
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_masks(masks: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Nearest-neighbour resize of bool masks [N,H,W] to [N,h,w], picking the pixels that Pillow picks."""
+    rows, columns = (_nearest(old, new) for old, new in zip(masks.shape[1:], size_hw))
+    return masks[:, rows][:, :, columns]
+
+
+def _nearest(source: int, target: int) -> np.ndarray:
+    """Source index of each target index. Pillow adds up the step, and its rounding errors with it: so do we."""
+    step = source / target
+    steps = np.full(target, step)
+    steps[0] = step / 2
+    return np.minimum(steps.cumsum().astype(np.int64), source - 1)
+
+
+def linear_weights(source: int, target: int, *, device: torch.device | None = None) -> Tensor:
+    """Matrix [target, source] of a 1-D bilinear resize with ``align_corners=False``, float32."""
+    identity = torch.eye(source, device=device)
+    resized = F.interpolate(identity[None], size=target, mode="linear", align_corners=False)  # [1,source,target]
+    return resized[0].T.contiguous()
+
+
+def view_weights(
+    source: int, *, padded: int, valid: int, target: int, two_step: bool, device: torch.device | None = None
+) -> Tensor:
+    """Matrix [target, source] from stride-4 logits of a padded view to the pixels that the view covers.
+
+    Args:
+        source: logits along this axis.
+        padded: network input size along this axis, padding included.
+        valid: size of the view inside its padding.
+        target: pixels of the full image that the view covers.
+        two_step: resize to the network input, drop the padding, resize again, as the published pipeline
+            does (REFERENCE (c) 6). Otherwise each image pixel reads the logits directly, once.
+        device: where the matrix lives.
+    """
+    if two_step:
+        to_input = linear_weights(source, padded, device=device)[:valid]
+        return linear_weights(valid, target, device=device) @ to_input
+    pixels = torch.arange(target, device=device, dtype=torch.float32)
+    position = (pixels + 0.5) * (valid / target) * (source / padded) - 0.5
+    position = position.clamp(0, source - 1)
+    distance = position[:, None] - torch.arange(source, device=device, dtype=torch.float32)
+    return (1 - distance.abs()).clamp(min=0)
+
+
+def pad_to_multiple(size: int, *, multiple: int) -> int:
+    """The smallest multiple of ``multiple`` that is not below ``size``."""
+    return math.ceil(size / multiple) * multiple

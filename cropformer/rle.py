@@ -1,0 +1,142 @@
+"""COCO run-length encoding of masks and id maps: ``{"size": [H, W], "counts": str}``, column by column.
+
+``counts`` is ASCII text, so an RLE goes into JSON as it is. The byte format is pycocotools' own.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from cropformer.errors import InputError
+
+RLE = dict[str, list[int] | str]
+
+_MAX_CHARS_PER_RUN = 7  # 7 * 5 bits hold every run of an image below 2**34 pixels
+
+
+def encode(mask: np.ndarray) -> RLE:
+    """Encode one mask, bool (or zero / non-zero) [H,W]."""
+    columns = np.asfortranarray(mask, dtype=bool)
+    return _as_text(coco_mask.encode(columns.view(np.uint8)))
+
+
+def encode_id_map(id_map: np.ndarray, ids: Sequence[int] | np.ndarray) -> list[RLE]:
+    """Encode the region of every id of an integer map [H,W], in one pass over its pixels.
+
+    The map is cut once into runs of equal id; each RLE is then assembled from the runs of its id. The result
+    equals ``[encode(id_map == i) for i in ids]``; an absent id gives an empty mask.
+    """
+    height, width = id_map.shape
+    flat = id_map.T.reshape(-1)  # [H,W] -> [W*H], column-major
+    cuts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts = np.concatenate([[0], cuts])
+    ends = np.concatenate([cuts, [flat.size]])
+    run_ids = flat[starts]
+    order = np.argsort(run_ids, kind="stable")  # runs of one id side by side, still from left to right
+    first, last = (np.searchsorted(run_ids[order], ids, side) for side in ("left", "right"))
+    groups = [order[a:b] for a, b in zip(first, last)]
+    return [_compress(_counts(starts[g], ends[g], flat.size), height, width) for g in groups]
+
+
+def decode(rle: RLE) -> np.ndarray:
+    """Mask of an RLE, bool [H,W].
+
+    Raises:
+        InputError: the runs are not a mask of the stated size (pycocotools would read out of bounds).
+    """
+    height, width = rle["size"]
+    lengths = runs(rle)
+    inside = np.arange(lengths.size) % 2 == 1
+    return np.repeat(inside, lengths).reshape(width, height).T  # [W*H] -> [H,W]
+
+
+def decode_id_map(rles: Sequence[RLE], size_hw: tuple[int, int]) -> np.ndarray:
+    """int32 [H,W] with the value i + 1 in mask i, 0 elsewhere; where masks overlap the first one is on top.
+
+    Raises InputError as `decode` does.
+    """
+    height, width = size_hw
+    columns = np.zeros(height * width, dtype=np.int32)
+    for i in reversed(range(len(rles))):
+        lengths = runs(rles[i])
+        body = lengths[1 : lengths.size - lengths.size % 2]  # from the first to the last run inside
+        inside = np.arange(body.size) % 2 == 0
+        span = columns[lengths[0] : lengths[0] + body.sum()]
+        np.copyto(span, i + 1, where=np.repeat(inside, body))
+    return np.ascontiguousarray(columns.reshape(width, height).T)  # [W*H] -> [H,W]
+
+
+def area(rle: RLE) -> int:
+    """Number of pixels inside. Raises InputError as `decode` does."""
+    return int(runs(rle)[1::2].sum())
+
+
+def bounding_box_xyxy(rle: RLE) -> np.ndarray:
+    """Tight box, float32 [4], right and bottom edges exclusive; zeros for an empty mask.
+
+    Unlike pycocotools' ``toBbox`` it stands runs of length zero, which other writers produce.
+    Raises InputError as `decode` does.
+    """
+    height, _ = rle["size"]
+    lengths = runs(rle)
+    ends = np.cumsum(lengths)[1::2]
+    starts = ends - lengths[1::2]
+    filled = ends > starts
+    if not filled.any():
+        return np.zeros(4, dtype=np.float32)
+    (left, top), (right, bottom) = (np.divmod(edge[filled], height) for edge in (starts, ends - 1))
+    if (left != right).any():  # a run that goes on into the next column touches the bottom and the top row
+        top, bottom = 0, height - 1
+    box = [left.min(), np.min(top), right.max() + 1, np.max(bottom) + 1]
+    return np.array(box, dtype=np.float32)
+
+
+def runs(rle: RLE) -> np.ndarray:
+    """Run lengths of an RLE, int64: outside, inside, outside, ...; their sum is H * W.
+
+    Format: ``rleFrString`` of the COCO API. A run is written in groups of 5 bits, least significant first;
+    from the fourth run on it is the difference to the run two before.
+
+    Raises:
+        InputError: the counts are not COCO text, or do not add up to the stated size.
+    """
+    height, width = rle["size"]
+    values = _unpack(rle["counts"])
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    if values.sum() != height * width or (values < 0).any():
+        raise InputError(
+            f"The runs of an RLE do not add up to its size {height}x{width}; encode the mask again."
+        )
+    return values
+
+
+def _unpack(counts: str | bytes) -> np.ndarray:
+    """Signed integers of the COCO counts text, int64."""
+    text = counts.encode() if isinstance(counts, str) else counts
+    chars = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero((chars & 0x20) == 0)  # bit 5 set: the number goes on in the next character
+    first = np.concatenate([[0], last[:-1] + 1]) if last.size else last
+    malformed = not last.size or last[-1] != chars.size - 1 or chars.min() < 0 or chars.max() > 63
+    if malformed or (last - first).max() >= _MAX_CHARS_PER_RUN:
+        raise InputError("The counts of an RLE are not compressed COCO text; encode the mask again.")
+    place = np.arange(chars.size) - np.repeat(first, last - first + 1)
+    values = np.add.reduceat((chars & 0x1F) << (5 * place), first)
+    negative = (chars[last] & 0x10) != 0
+    return np.where(negative, values - (1 << (5 * (last - first + 1))), values)
+
+
+def _counts(starts: np.ndarray, ends: np.ndarray, size: int) -> np.ndarray:
+    """Uncompressed COCO counts of the foreground runs ``[starts, ends)`` in ``size`` pixels."""
+    edges = np.stack([starts, ends], axis=1).reshape(-1)  # [R,2] -> [2R]
+    counts = np.diff(edges, prepend=0, append=size)
+    return counts if counts[-1] else counts[:-1]  # COCO writes no empty last run
+
+
+def _compress(counts: np.ndarray, height: int, width: int) -> RLE:
+    return _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width))
+
+
+def _as_text(rle: dict) -> RLE:
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}

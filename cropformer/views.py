@@ -1,0 +1,224 @@
+"""Views: the full image and its corner crops, or the frames of a clip, as one set that a query attends to.
+
+Shapes: B images, T views (index 0 = full view), N entities, H and W pixels.
+Source: paper section 4 "Crop Dataloader", equation 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .resampling import pad_to_multiple, resize_image, resize_masks, resized_size_hw
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)  # RGB on 0..255, the ImageNet statistics of every published backbone
+PIXEL_STD = (58.395, 57.12, 57.375)
+SIZE_MULTIPLE = 32  # the coarsest stride, so that every level divides evenly
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views of B images, ready for the network.
+
+    Attributes:
+        pixels: float [B,T,3,H,W], normalised, zero-padded right and below.
+        boxes_xyxy: int [B,T,4], where each view lies, in pixels of its full image or frame.
+        sizes_hw: int [B,T,2], valid size inside the padding.
+        image_sizes_hw: int [B,2], size of the full image or frame.
+        frames: for each of the T views, which frame of the clip it shows; all 0 for a photo.
+    """
+
+    pixels: Tensor
+    boxes_xyxy: Tensor
+    sizes_hw: Tensor
+    image_sizes_hw: Tensor
+    frames: tuple[int, ...]
+
+    def to(self, device: torch.device | str) -> Views:
+        """The same views with ``pixels`` on ``device``; the small geometry stays on the CPU."""
+        return replace(self, pixels=self.pixels.to(device))
+
+
+@dataclass(frozen=True)
+class Target:
+    """The entities of one image over its T views.
+
+    Attributes:
+        labels: int64 [N], class of each entity; 0 when class-agnostic.
+        masks: bool [N,T,H,W], padded like ``Views.pixels``; False where the entity is not in the view.
+        valid: bool [N,T], whether the entity has a pixel in the view.
+        exhaustive: whether every region is annotated. If not, a query that lies on unannotated ground is
+            neither right nor wrong.
+    """
+
+    labels: Tensor
+    masks: Tensor
+    valid: Tensor
+    exhaustive: bool = True
+
+    def to(self, device: torch.device | str) -> Target:
+        """The same target on ``device``."""
+        moved = (tensor.to(device) for tensor in (self.labels, self.masks, self.valid))
+        return Target(*moved, exhaustive=self.exhaustive)
+
+    def padded(self, size_hw: tuple[int, int]) -> Target:
+        """The same target on a larger canvas, that of ``Views.pixels``."""
+        return replace(self, masks=pad_canvas(self.masks, size_hw))
+
+    def per_view(self) -> list[Target]:
+        """One target for each view, holding only the entities that the view shows."""
+        views = []
+        for t in range(self.masks.shape[1]):
+            shown = self.valid[:, t]
+            masks = self.masks[shown, t : t + 1]
+            views.append(Target(self.labels[shown], masks, self.valid[shown, t : t + 1], self.exhaustive))
+        return views
+
+
+def corner_crops(
+    size_hw: tuple[int, int], *, ratio: float = 0.7, stride_ratio: float = 0.6
+) -> list[tuple[int, int, int, int]]:
+    """Boxes x0, y0, x1, y1 of the crops on a stride grid; with the defaults the four corners, row by row.
+
+    The float products are kept as written: ``int(0.7 * 90)`` is 62, and published crops have that size.
+
+    Raises:
+        InputError: if the image is so small that a crop or its stride would be empty.
+    """
+    (crop_h, crop_w), (stride_h, stride_w) = (
+        tuple(int(part * side) for side in size_hw) for part in (ratio, stride_ratio)
+    )
+    if min(crop_h, crop_w, stride_h, stride_w) < 1:
+        raise InputError(f"an image of {size_hw[1]}x{size_hw[0]} pixels is too small for crops; use crops=0")
+    boxes = []
+    for y in range(0, size_hw[0], stride_h):
+        for x in range(0, size_hw[1], stride_w):
+            y1, x1 = min(y + crop_h, size_hw[0]), min(x + crop_w, size_hw[1])
+            boxes.append((x1 - crop_w, y1 - crop_h, x1, y1))
+    return boxes
+
+
+def view_boxes(size_hw: tuple[int, int], *, crops: int | tuple[int, int] = 4) -> list[tuple[int, int, int, int]]:
+    """The full view and its crops.
+
+    Args:
+        size_hw: size of the image. A side below 4 pixels holds no corner crops: the full view stands alone.
+        crops: 0, 4 corners, 8 (3x3 grid of the same crops without its centre, Table 9b), or (rows, columns) of
+            evenly spread crops of the same 0.7 ratio.
+    """
+    full = (0, 0, size_hw[1], size_hw[0])
+    if crops == 0 or min(size_hw) < 4:
+        return [full]
+    if crops == 4:
+        return [full, *corner_crops(size_hw)]
+    rows, columns = (3, 3) if crops == 8 else crops if isinstance(crops, tuple) else (1, crops)
+    grid = _grid_crops(size_hw, rows=rows, columns=columns)
+    return [full, *(grid[:4] + grid[5:] if crops == 8 else grid)]
+
+
+def _grid_crops(
+    size_hw: tuple[int, int], *, rows: int, columns: int, ratio: float = 0.7
+) -> list[tuple[int, int, int, int]]:
+    height, width = size_hw
+    crop_h = int(ratio * height) if rows > 1 else height
+    crop_w = int(ratio * width) if columns > 1 else width
+    tops = np.linspace(0, height - crop_h, rows).astype(int)
+    lefts = np.linspace(0, width - crop_w, columns).astype(int)
+    return [(int(x), int(y), int(x) + crop_w, int(y) + crop_h) for y in tops for x in lefts]
+
+
+def make_views(
+    image: np.ndarray, *, crops: int | tuple[int, int] = 4, short_side: int = 800, max_side: int = 1333
+) -> Views:
+    """The full view and the crops of one photo; every view is resized by the same rule from its own size.
+
+    Args:
+        image: uint8 RGB [H,W,3].
+        crops: layout of the crops, see ``view_boxes``.
+        short_side: length to which the short side of every view is resized.
+        max_side: bound on the long side.
+
+    Returns:
+        Views with B = 1.
+    """
+    boxes = view_boxes(image.shape[:2], crops=crops)
+    pixels = [cut_view(image, box, short_side=short_side, max_side=max_side) for box in boxes]
+    return stack_views(pixels, boxes, image_size_hw=image.shape[:2], frames=(0,) * len(boxes))
+
+
+def make_clip_views(frames: Sequence[np.ndarray], *, short_side: int = 800, max_side: int = 1333) -> Views:
+    """The frames of a clip as views, each uint8 RGB [H,W,3] of one size; Views with B = 1."""
+    height, width = frames[0].shape[:2]
+    boxes = [(0, 0, width, height)] * len(frames)
+    pixels = [cut_view(frame, boxes[0], short_side=short_side, max_side=max_side) for frame in frames]
+    return stack_views(pixels, boxes, image_size_hw=(height, width), frames=tuple(range(len(frames))))
+
+
+def cut_view(
+    image: np.ndarray, box_xyxy: tuple[int, int, int, int], *, short_side: int, max_side: int
+) -> np.ndarray:
+    """One view of a photo, uint8 RGB [H,W,3]: crop, then resize by the rule applied to the crop's own size."""
+    x0, y0, x1, y1 = box_xyxy
+    size_hw = resized_size_hw((y1 - y0, x1 - x0), short_side=short_side, max_side=max_side)
+    return resize_image(image[y0:y1, x0:x1], size_hw)
+
+
+def crop_target(
+    masks: np.ndarray,
+    boxes_xyxy: Sequence[tuple[int, int, int, int]],
+    sizes_hw: Sequence[tuple[int, int]],
+    *,
+    labels: np.ndarray | None = None,
+    exhaustive: bool = True,
+) -> Target:
+    """What ``cut_view`` does to an image, done to its masks: bool [N,H,W] to a ``Target`` over the T boxes."""
+    canvas_hw = tuple(max(size[axis] for size in sizes_hw) for axis in (0, 1))
+    views = np.zeros((len(masks), len(boxes_xyxy), *canvas_hw), dtype=bool)
+    for t, ((x0, y0, x1, y1), (height, width)) in enumerate(zip(boxes_xyxy, sizes_hw)):
+        views[:, t, :height, :width] = resize_masks(masks[:, y0:y1, x0:x1], (height, width))
+    labels = np.zeros(len(masks), dtype=np.int64) if labels is None else labels
+    valid = views.any(axis=(2, 3))
+    return Target(torch.as_tensor(labels), torch.from_numpy(views), torch.from_numpy(valid), exhaustive)
+
+
+def stack_views(
+    pixels: Sequence[np.ndarray],
+    boxes_xyxy: Sequence[tuple[int, int, int, int]],
+    *,
+    image_size_hw: tuple[int, int],
+    frames: tuple[int, ...],
+) -> Views:
+    """Normalise and pad T views, uint8 RGB [H,W,3] each, to one canvas; Views with B = 1."""
+    sizes_hw = [view.shape[:2] for view in pixels]
+    height, width = (pad_to_multiple(max(s[i] for s in sizes_hw), multiple=SIZE_MULTIPLE) for i in (0, 1))
+    canvas = torch.zeros(1, len(pixels), 3, height, width)
+    mean, std = torch.tensor(PIXEL_MEAN).view(3, 1, 1), torch.tensor(PIXEL_STD).view(3, 1, 1)
+    for t, view in enumerate(pixels):
+        chw = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))).float()  # [H,W,3] -> [3,H,W]
+        canvas[0, t, :, : view.shape[0], : view.shape[1]] = (chw - mean) / std
+    return Views(
+        canvas,
+        torch.tensor(boxes_xyxy).view(1, -1, 4),  # [T,4] -> [1,T,4]
+        torch.tensor(sizes_hw).view(1, -1, 2),  # [T,2] -> [1,T,2]
+        torch.tensor(image_size_hw).view(1, 2),
+        frames,
+    )
+
+
+def batch_views(items: Sequence[Views]) -> Views:
+    """Join views of several images with equal T into one batch, padded to the largest canvas."""
+    size_hw = torch.tensor([item.pixels.shape[-2:] for item in items]).amax(0)
+    pixels = torch.cat([pad_canvas(item.pixels, (int(size_hw[0]), int(size_hw[1]))) for item in items])
+    joined = (torch.cat([getattr(item, name) for item in items]) for name in ("boxes_xyxy", "sizes_hw"))
+    return Views(pixels, *joined, torch.cat([item.image_sizes_hw for item in items]), items[0].frames)
+
+
+def pad_canvas(canvas: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Zero-pad the last two axes right and below: [...,H,W] to [...,height,width]."""
+    right, below = size_hw[1] - canvas.shape[-1], size_hw[0] - canvas.shape[-2]
+    return torch.nn.functional.pad(canvas, (0, right, 0, below))

@@ -1,0 +1,77 @@
+"""One image file to one RGB array: what a person would see in a viewer, whatever the file holds."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from cropformer import InputError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+_GREY_MAX = 65_535  # of 16-bit grey; Pillow also opens some of it with 32-bit modes
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Decode JPEG, PNG, WebP, BMP, TIFF (or whatever else Pillow knows) to uint8 RGB [H,W,3].
+
+    The EXIF rotation is applied. Transparent pixels are laid on white. 16-bit grey is divided by 257, so that
+    its full range becomes that of 8 bits. Of an animation or a stack of pages the first image is read.
+
+    Raises:
+        InputError: the file is missing, empty, a folder, not an image, truncated, 32-bit grey (a range that
+            cannot be known), or larger than Pillow's safety limit.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = _upright(file)
+    except Image.UnidentifiedImageError as error:
+        raise InputError(f"{path} is not an image; give a JPEG, PNG, WebP, BMP or TIFF file.") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        raise InputError(f"{path} has more than {limit} million pixels; make it smaller first.") from error
+    except Exception as error:  # Pillow's decoders raise almost any type on damaged bytes
+        raise InputError(f"{path} is damaged or truncated ({error}); copy or download it again.") from error
+    return _to_rgb(image, path)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give an image file.")
+    try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+    except OSError as error:
+        raise InputError(
+            f"Cannot read the image {path}: {error.strerror}; check the path and its rights."
+        ) from error
+    if is_empty:
+        raise InputError(f"{path} is empty (0 bytes); copy or download it again.")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the pixels are sound, only the EXIF block is not: it says nothing about a rotation
+        return image.copy()
+
+
+def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = _grey_to_uint8(np.asarray(image), path)
+        return np.repeat(grey[..., None], 3, axis=2)  # [H,W] -> [H,W,3]
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
+    return np.array(image.convert("RGB"))
+
+
+def _grey_to_uint8(grey: np.ndarray, path: Path) -> np.ndarray:
+    """16-bit grey [H,W] to 8 bits; wider types have no range that is surely meant."""
+    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > _GREY_MAX:
+        raise InputError(f"{path} holds 32-bit grey values; save it with 8 or 16 bits.")
+    return np.round(grey / 257).astype(np.uint8)

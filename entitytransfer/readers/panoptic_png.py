@@ -1,0 +1,97 @@
+"""COCO-panoptic JSON with its folder of id PNGs: one entity per segment, id = R + 256 G + 65536 B."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cropformer.errors import InputError
+from entitytransfer.adapter import Sample
+from entitytransfer.readers.coco_json import load_json
+from entitytransfer.readers.images import read_image
+
+
+@dataclass(frozen=True)
+class PanopticSegments:
+    """The segments of one image: their ids in the PNG and their class labels."""
+
+    png_path: Path
+    size_hw: tuple[int, int]
+    segment_ids: tuple[int, ...]
+    class_labels: tuple[int, ...]
+
+    def masks(self) -> np.ndarray:
+        """Decode every segment: bool [N,H,W]; a segment painted over by others has no pixels left.
+
+        Raises:
+            InputError: the PNG cannot be read or has another size than the image.
+        """
+        id_map = read_id_map(self.png_path)
+        if id_map.shape != self.size_hw:
+            raise InputError(
+                f"{self.png_path} has height and width {id_map.shape} but its image {self.size_hw}; "
+                "put back the original PNG."
+            )
+        ids = np.asarray(self.segment_ids, dtype=id_map.dtype)
+        return id_map[None] == ids[:, None, None]  # [1,H,W] == [N,1,1] -> [N,H,W]
+
+    def labels(self) -> np.ndarray:
+        """Return one class label per segment: int64 [N]."""
+        return np.asarray(self.class_labels, dtype=np.int64)
+
+
+def read_id_map(path: Path | str) -> np.ndarray:
+    """Read a panoptic PNG as segment ids: int32 [H,W], 0 = unlabelled."""
+    rgb = read_image(path).astype(np.int32)
+    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+
+
+def read_panoptic(
+    annotations: Path | str,
+    png_root: Path | str,
+    image_root: Path | str,
+    *,
+    exhaustive: bool = True,
+    label_of: Mapping[int, int] | None = None,
+) -> list[Sample]:
+    """Index a COCO-panoptic set: one `Sample` per annotated image, in file order; crowd segments are dropped.
+
+    Args:
+        annotations: the JSON file.
+        png_root: the folder that the annotations' ``file_name`` is relative to.
+        image_root: the folder that the images' ``file_name`` is relative to.
+        exhaustive: whether every region of every image is annotated.
+        label_of: category id → class label; None makes every segment class 0.
+
+    Raises:
+        InputError: the file is missing, not COCO-panoptic JSON, or contradicts itself.
+    """
+    path = Path(annotations)
+    content = load_json(path, fields=("images", "annotations"))
+    try:
+        images = {image["id"]: image for image in content["images"]}
+        samples = []
+        for entry in content["annotations"]:
+            image = images.get(entry["image_id"])
+            if image is None:
+                raise InputError(f"{path} annotates image {entry['image_id']} but does not list it; add it.")
+            size_hw = (int(image["height"]), int(image["width"]))
+            segments = _keep_segments(Path(png_root) / entry["file_name"], size_hw, entry, label_of)
+            image_path = Path(image_root) / image["file_name"]
+            samples.append(Sample(image["id"], image_path, size_hw, segments, exhaustive))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not COCO-panoptic JSON, {error!r}; check the file's name.") from error
+    return samples
+
+
+def _keep_segments(
+    png_path: Path, size_hw: tuple[int, int], entry: dict, label_of: Mapping[int, int] | None
+) -> PanopticSegments:
+    segments = [segment for segment in entry["segments_info"] if not segment.get("iscrowd", 0)]
+    return PanopticSegments(
+        png_path=png_path,
+        size_hw=size_hw,
+        segment_ids=tuple(int(segment["id"]) for segment in segments),
+        class_labels=tuple(label_of[segment["category_id"]] if label_of else 0 for segment in segments),
+    )

@@ -1,0 +1,162 @@
+"""Reading COCO-instance JSON: every encoding of a mask, crowds, ids, and damaged files."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cropformer import rle
+from cropformer.errors import InputError
+from entitytransfer.readers.coco_json import decode_segmentation, read_coco
+
+SIZE_HW = (6, 8)
+MASK = np.zeros(SIZE_HW, dtype=bool)
+MASK[1:4, 2:7] = True
+POLYGON = [2, 1, 7, 1, 7, 4, 2, 4]
+RUNS = [13, 3, 3, 3, 3, 3, 3, 3, 3, 3, 8]  # MASK column by column: 2 columns and a pixel, then 3 of each 6
+
+
+def instance(segmentation, **fields):
+    defaults = {"id": 1, "image_id": 7, "category_id": 3, "iscrowd": 0}
+    return defaults | {"segmentation": segmentation} | fields
+
+
+def write(folder, annotations, image_id=7, **image):
+    path = folder / "instances.json"
+    images = [{"id": image_id, "file_name": "a.png", "height": SIZE_HW[0], "width": SIZE_HW[1]} | image]
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return path
+
+
+def read_masks(folder, *annotations):
+    (sample,) = read_coco(write(folder, list(annotations)), folder)
+    return sample.entity_masks()
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[POLYGON], {"size": [6, 8], "counts": RUNS}, rle.encode(MASK), [POLYGON, [0, 0, 5, 5]]],
+    ids=["polygon", "runs", "compressed", "a polygon and a line"],
+)
+def test_every_encoding_gives_the_same_mask(tmp_path, segmentation):
+    np.testing.assert_array_equal(read_masks(tmp_path, instance(segmentation)), MASK[None])
+
+
+def test_two_polygons_are_one_mask(tmp_path):
+    (mask,) = read_masks(tmp_path, instance([[0, 0, 2, 0, 2, 2, 0, 2], [4, 0, 8, 0, 8, 2, 4, 2]]))
+    assert mask.sum() == 4 + 8
+
+
+def test_overlapping_instances_stay_whole(tmp_path):
+    masks = read_masks(tmp_path, instance([POLYGON]), instance(rle.encode(MASK), id=2))
+    assert masks.shape == (2, *SIZE_HW)
+    np.testing.assert_array_equal(masks[0], masks[1])
+
+
+def test_crowds_are_dropped(tmp_path):
+    crowd = instance({"size": [6, 8], "counts": RUNS}, iscrowd=1, id=2)
+    assert len(read_masks(tmp_path, instance([POLYGON]), crowd)) == 1
+
+
+def test_lvis_style_annotations_without_iscrowd_are_instances(tmp_path):
+    annotation = instance([POLYGON])
+    del annotation["iscrowd"]
+    assert len(read_masks(tmp_path, annotation)) == 1
+
+
+def test_image_without_annotation_is_an_empty_sample(tmp_path):
+    (sample,) = read_coco(write(tmp_path, []), tmp_path)
+    assert sample.entity_masks().shape == (0, *SIZE_HW)
+    assert sample.labels().shape == (0,)
+
+
+def test_string_ids_and_labels(tmp_path):
+    path = write(tmp_path, [instance([POLYGON], image_id="x/1")], image_id="x/1")
+    (agnostic,) = read_coco(path, tmp_path)
+    (classed,) = read_coco(path, tmp_path, label_of={3: 5})
+    assert agnostic.image_id == "x/1"
+    assert (agnostic.labels().tolist(), classed.labels().tolist()) == ([0], [5])
+    assert classed.labels().dtype == np.int64
+
+
+def test_samples_survive_pickling(tmp_path):
+    (sample,) = read_coco(write(tmp_path, [instance([POLYGON])]), tmp_path, exhaustive=True)
+    copy = pickle.loads(pickle.dumps(sample))
+    assert copy == sample
+    np.testing.assert_array_equal(copy.entity_masks(), MASK[None])
+
+
+def test_frame_is_the_image(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, size=(*SIZE_HW, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (sample,) = read_coco(write(tmp_path, []), tmp_path)
+    np.testing.assert_array_equal(sample.read_frame(), pixels)
+    (frame,) = sample.frames
+    np.testing.assert_array_equal(frame(), pixels)
+    with pytest.raises(IndexError):
+        sample.read_frame(1)
+
+
+def test_image_of_another_size_is_refused(tmp_path):
+    Image.new("RGB", (3, 3)).save(tmp_path / "a.png")
+    (sample,) = read_coco(write(tmp_path, []), tmp_path)
+    with pytest.raises(InputError, match=r"a\.png has height and width \(3, 3\) .* \(6, 8\)"):
+        sample.read_frame()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "problem"),
+    [
+        ({"size": [8, 6], "counts": RUNS}, "size"),
+        ({"size": [6, 8], "counts": RUNS[:-1]}, "add up"),
+        ({"size": [6, 8], "counts": [-1, 49]}, "add up"),
+        ({"size": [6, 8], "counts": "P1"}, "add up|compressed"),
+        ({"counts": RUNS}, "polygons or an RLE"),
+        (None, "polygons or an RLE"),
+        ([], "three x, y pairs"),
+        ([[1, 1, 5, 5]], "three x, y pairs"),
+        ([[1, 1, 5, 5, 3]], "x, y pairs"),
+        ([["a", 1, 5, 5, 3, 3]], "x, y pairs"),
+        ([[1, 1, float("nan"), 5, 3, 3]], "outside its image or is not finite"),
+        ([[1, 1, 1e9, 5, 3, 3]], "outside its image"),
+    ],
+)
+def test_damaged_segmentation_names_file_and_annotation(tmp_path, segmentation, problem):
+    with pytest.raises(InputError, match=rf"instances\.json, annotation 41: .*({problem})"):
+        read_masks(tmp_path, instance(segmentation, id=41))
+
+
+def test_annotation_of_an_unlisted_image_is_refused(tmp_path):
+    with pytest.raises(InputError, match="annotates image 8 but does not list it"):
+        read_coco(write(tmp_path, [instance([POLYGON], image_id=8)]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "no field 'images'"),
+        ('{"images": []}', "no field 'annotations'"),
+        ('{"images": [{"id": 1}], "annotations": []}', "not COCO-instance JSON, KeyError\\('height'\\)"),
+        ('{"images": [3], "annotations": []}', "not COCO-instance JSON"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path, text, problem):
+    path = tmp_path / "instances.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"instances\.json .*{problem}"):
+        read_coco(path, tmp_path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.json: No such file"):
+        read_coco(tmp_path / "nowhere.json", tmp_path)
+
+
+def test_polygon_may_leave_the_image_a_little():
+    mask = decode_segmentation([[-2, -2, 4, -2, 4, 3, -2, 3]], SIZE_HW)
+    expected = np.zeros(SIZE_HW, dtype=bool)
+    expected[:3, :4] = True
+    np.testing.assert_array_equal(mask, expected)

@@ -1,0 +1,295 @@
+"""Reading clips: exact frames and times, ranges, rotation, folders, and every kind of damage."""
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from cropformer import InputError
+from entitytransfer.readers.video import VIDEO_SUFFIXES, VideoReader
+from entitytransfer.readers.video_writer import VideoWriter
+
+UPRIGHT = (1, 0, 0, 1)
+
+
+def grey_frame(index: int, size_hw: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """A frame whose brightness tells its index."""
+    return np.full((*size_hw, 3), 20 + 5 * index, dtype=np.uint8)
+
+
+def write_clip(path: Path, frames: int, *, fps: float = 10.0, noise: bool = False) -> Path:
+    random = np.random.default_rng(0)
+    with VideoWriter(path, fps=fps, size_hw=(48, 64)) as video:
+        for index in range(frames):
+            video.write(random.integers(0, 256, (48, 64, 3), np.uint8) if noise else grey_frame(index))
+    return path
+
+
+def set_display_matrix(path: Path, abcd: tuple[int, int, int, int]) -> None:
+    """Overwrite the matrix of the track header (ISO/IEC 14496-12, 8.3.2)."""
+
+    def box(a: int, b: int, c: int, d: int) -> bytes:
+        return struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+
+    content = path.read_bytes()
+    start = content.index(box(*UPRIGHT), content.index(b"tkhd"))
+    path.write_bytes(content[:start] + box(*abcd) + content[start + 36 :])
+
+
+def index_of(image: np.ndarray) -> int:
+    return round((float(image.mean()) - 20) / 5)
+
+
+def read(path: Path, **options: int) -> tuple[list[int], VideoReader]:
+    with VideoReader(path, **options) as reader:
+        return [frame.index for frame in reader], reader
+
+
+def test_reads_every_frame_with_its_index_time_and_picture(tmp_path):
+    with VideoReader(write_clip(tmp_path / "clip.mp4", 30)) as reader:
+        frames = list(reader)
+    assert (reader.size_hw, reader.fps, reader.declared_frames) == ((48, 64), 10.0, 30)
+    assert [frame.index for frame in frames] == list(range(30))
+    assert [frame.time_s for frame in frames] == pytest.approx([index / 10 for index in range(30)])
+    assert [index_of(frame.image) for frame in frames] == list(range(30))
+    assert frames[0].image.dtype == np.uint8 and frames[0].image.shape == (48, 64, 3)
+    assert reader.decoded_frames == 30 and reader.warning is None
+
+
+def test_colors_survive_writing_and_reading(tmp_path):
+    colors = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 100, 50), (255, 255, 255), (0, 0, 0)], np.uint8)
+    with VideoWriter(tmp_path / "clip.mp4", fps=10, size_hw=(48, 64)) as video:
+        for color in colors:
+            video.write(np.broadcast_to(color, (48, 64, 3)))
+    for frame, color in zip(VideoReader(tmp_path / "clip.mp4"), colors):
+        np.testing.assert_allclose(frame.image[24, 32], color, atol=6)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"stride": 4}, [0, 4, 8]),
+        ({"start_frame": 3}, [3, 4, 5, 6, 7, 8, 9]),
+        ({"end_frame": 2}, [0, 1]),
+        ({"stride": 3, "start_frame": 2, "end_frame": 9}, [2, 5, 8]),
+        ({"end_frame": 10}, list(range(10))),
+        ({"end_frame": 99}, list(range(10))),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_range_and_stride_choose_frames_by_index(tmp_path, kind, options, expected):
+    path = write_clip(tmp_path / "clip.mp4", 10) if kind == "file" else write_folder(tmp_path, range(10))
+    with VideoReader(path, **options) as reader:
+        frames = list(reader)
+    assert [frame.index for frame in frames] == expected
+    assert [index_of(frame.image) for frame in frames] == expected
+    assert reader.expected_frames == len(expected)
+    assert reader.warning is None
+
+
+def test_iterating_again_starts_from_the_beginning(tmp_path):
+    reader = VideoReader(write_clip(tmp_path / "clip.mp4", 8))
+    next(iter(reader))
+    assert [frame.index for frame in reader] == list(range(8))
+    assert [frame.index for frame in reader] == list(range(8))
+    assert reader.decoded_frames == 8
+
+
+@pytest.mark.parametrize(
+    "options", [{"stride": 0}, {"start_frame": -1}, {"start_frame": 5, "end_frame": 5}], ids=str
+)
+def test_a_range_that_cannot_hold_a_frame_is_refused(tmp_path, options):
+    with pytest.raises(InputError, match="no range"):
+        VideoReader(tmp_path / "clip.mp4", **options)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_starting_after_the_last_frame_says_how_long_the_clip_is(tmp_path, kind):
+    path = write_clip(tmp_path / "clip.mp4", 10) if kind == "file" else write_folder(tmp_path, range(10))
+    with pytest.raises(InputError, match="only 10 readable frames; begin before frame 10"):
+        read(path, start_frame=10)
+
+
+@pytest.mark.parametrize(
+    ("abcd", "turn"),
+    [
+        (UPRIGHT, lambda image: image),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),  # how a phone marks a portrait clip: clockwise
+        ((0, -1, 1, 0), np.rot90),
+        ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+    ],
+)
+def test_the_display_matrix_turns_and_mirrors_the_picture(tmp_path, abcd, turn):
+    corners = np.zeros((48, 64, 3), dtype=np.uint8)
+    corners[:24, :32], corners[:24, 32:], corners[24:, :32] = 60, 120, 240
+    with VideoWriter(tmp_path / "clip.mp4", fps=10, size_hw=(48, 64)) as video:
+        for _ in range(3):
+            video.write(corners)
+    set_display_matrix(tmp_path / "clip.mp4", abcd)
+    with VideoReader(tmp_path / "clip.mp4") as reader:
+        frames = list(reader)
+    expected = turn(corners)
+    assert reader.size_hw == expected.shape[:2]
+    for frame in frames:
+        assert np.abs(frame.image.astype(int) - expected).mean() < 3
+
+
+def test_a_variable_rate_clip_keeps_its_times(tmp_path):
+    times_s = [0.0, 0.1, 0.15, 0.5, 0.52]
+    with VideoWriter(tmp_path / "clip.mp4", fps=10, size_hw=(48, 64)) as video:
+        for index, time_s in enumerate(times_s):
+            video.write(grey_frame(index), time_s=time_s)
+    assert [frame.time_s for frame in VideoReader(tmp_path / "clip.mp4")] == pytest.approx(times_s, abs=1e-4)
+
+
+# --- damage
+
+
+def test_a_truncated_file_yields_what_it_holds_and_names_the_time(tmp_path):
+    path = write_clip(tmp_path / "cut.mp4", 60, noise=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    indices, reader = read(path)
+    assert 20 <= len(indices) <= 30
+    assert indices == list(range(len(indices)))
+    assert reader.decoded_frames == len(indices)
+    assert reader.warning == (
+        f"{path} is damaged or cut off at {len(indices) / 10:.2f} s: "
+        f"{len(indices)} of 60 frames could be read; copy it again to get the rest."
+    )
+
+
+def test_a_range_before_the_cut_has_nothing_to_warn_about(tmp_path):
+    path = write_clip(tmp_path / "cut.mp4", 60, noise=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    indices, reader = read(path, end_frame=10)
+    assert indices == list(range(10)) and reader.warning is None
+
+
+def test_frames_that_build_on_zeroed_bytes_are_left_out(tmp_path):
+    path = write_clip(tmp_path / "zeroed.mp4", 60, noise=True)
+    original = [frame.image for frame in VideoReader(path)]
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = bytes(20_000)
+    path.write_bytes(content)
+    with VideoReader(path) as reader:
+        frames = list(reader)
+    assert 20 <= len(frames) < 60
+    assert all((frame.image == original[frame.index]).all() for frame in frames)
+    assert "damaged or cut off at" in reader.warning and "of 60 frames" in reader.warning
+
+
+def test_a_matroska_file_cut_off_is_noticed_by_its_duration(tmp_path):
+    path = tmp_path / "clip.mkv"
+    with av.open(write_clip(tmp_path / "clip.mp4", 60, noise=True)) as source, av.open(path, "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    whole, reader = read(path)
+    assert len(whole) == 60 and reader.warning is None and reader.expected_frames is None
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    cut, reader = read(path)
+    assert 20 <= len(cut) <= 30
+    assert f"{len(cut)} frames could be read" in reader.warning
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"hello", "is not a video"),
+        (b"a long line of plain text\n" * 2000, "is not a video"),
+        (None, "There is no video"),
+    ],
+    ids=["zero bytes", "short text", "long text", "missing"],
+)
+def test_what_is_no_video_is_refused_in_one_sentence(tmp_path, content, sentence):
+    path = tmp_path / "clip.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=sentence) as error:
+        VideoReader(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_cut_off_before_its_index_is_refused(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", 5)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="clip.mp4"):
+        VideoReader(path)
+
+
+def test_a_file_whose_pictures_are_all_destroyed_is_refused(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", 5)
+    content = path.read_bytes()
+    pictures = content.index(b"mdat") + 4
+    path.write_bytes(content[:pictures] + bytes(len(content) - pictures))
+    with pytest.raises(InputError, match="No frame of .*clip.mp4 can be decoded"):
+        VideoReader(path)
+
+
+def test_a_sound_file_has_no_video_stream(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 8000
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode(None))
+    with pytest.raises(InputError, match="no video stream"):
+        VideoReader(path)
+
+
+# --- folders
+
+
+def write_folder(parent: Path, indices: range, suffix: str = ".png") -> Path:
+    """Images whose natural order differs from the alphabetical one: 0, 1, ... 10, 11."""
+    folder = parent / "frames"
+    folder.mkdir()
+    for index in indices:
+        Image.fromarray(grey_frame(index)).save(folder / f"frame{index}{suffix}")
+    return folder
+
+
+def test_a_folder_of_images_is_a_clip_in_natural_order(tmp_path):
+    folder = write_folder(tmp_path, range(12))
+    (folder / "notes.txt").write_text("not a frame")
+    with VideoReader(folder) as reader:
+        frames = list(reader)
+    assert (reader.size_hw, reader.fps, reader.declared_frames) == ((48, 64), 24.0, 12)
+    assert [index_of(frame.image) for frame in frames] == list(range(12))
+    assert frames[6].time_s == pytest.approx(0.25)
+
+
+def test_a_damaged_image_of_a_folder_is_left_out_and_reported(tmp_path):
+    folder = write_folder(tmp_path, range(12))
+    (folder / "frame6.png").write_bytes(b"no image")
+    indices, reader = read(folder)
+    assert indices == [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    assert "at 0.25 s: 11 of 12 frames" in reader.warning
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no image"):
+        VideoReader(tmp_path)
+
+
+def test_images_of_two_sizes_are_no_clip(tmp_path):
+    folder = write_folder(tmp_path, range(3))
+    Image.new("RGB", (30, 20)).save(folder / "frame3.png")
+    with pytest.raises(InputError, match="frame3.png is 30x20 where the clip began with 64x48"):
+        read(folder)
+
+
+def test_video_suffixes_are_lower_case_and_no_image(tmp_path):
+    assert {".mp4", ".mov", ".mkv", ".webm", ".avi"} <= VIDEO_SUFFIXES
+    assert not VIDEO_SUFFIXES & {".jpg", ".png", ".gif"}
