@@ -104,13 +104,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         InputError: if the file is missing, damaged, or not a CropFormer or Mask2Former checkpoint.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no weights file at {path}; give 'nano' or the path of a checkpoint")
-    tensors, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickle(path), {})
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InputError(f"{path} holds NaN or infinity in {name}; the file is damaged, get it again")
+    tensors, metadata = read_tensors(Path(path))
     ignored = tuple(name for name in tensors if IGNORED.match(name))
     kept = {official_to_ours(name): t for name, t in tensors.items() if name not in ignored}
     if "architecture" in metadata:
@@ -136,6 +130,41 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> LoadReport:
     return LoadReport(loaded, checkpoint.ignored, tuple(result.unexpected_keys), tuple(result.missing_keys))
 
 
+def load_backbone(backbone: nn.Module, path: str | Path) -> None:
+    """Fill a backbone from a file of its own tensors; classifier tensors in the file are left aside.
+
+    Takes our names, timm's (``stages.0.`` for its ``stages_0.``) and torchvision's ResNet names.
+
+    Raises:
+        InputError: if the file is missing or damaged, or a tensor of the backbone is not in it.
+    """
+    tensors = read_tensors(Path(path))[0]
+    renamed = {backbone_name(name): tensor.float() for name, tensor in tensors.items()}
+    own = backbone.state_dict()
+    absent = [name for name in own if name not in renamed or renamed[name].shape != own[name].shape]
+    absent = [name for name in absent if not name.endswith("num_batches_tracked")]
+    if absent:
+        raise InputError(f"{path} does not fill the backbone: {absent[0]} is missing or of another shape")
+    backbone.load_state_dict({name: renamed.get(name, own[name]) for name in own})
+
+
+def backbone_name(name: str) -> str:
+    """Our name of a backbone tensor of timm or torchvision."""
+    rules = (
+        (r"^(patch_embed|stages_\d|stages\.\d+\.(?:blocks|downsample))", r"body.\1"),
+        (r"^body\.stages\.(\d)", r"body.stages_\1"),
+        (r"^conv1\.", "stem.conv."),
+        (r"^bn1\.", "stem.norm."),
+        (r"^layer(\d)\.(\d+)\.downsample\.0\.", r"layer\1.\2.shortcut.conv."),
+        (r"^layer(\d)\.(\d+)\.downsample\.1\.", r"layer\1.\2.shortcut.norm."),
+        (r"^layer(\d)\.(\d+)\.conv(\d)\.", r"layer\1.\2.conv\3.conv."),
+        (r"^layer(\d)\.(\d+)\.bn(\d)\.", r"layer\1.\2.conv\3.norm."),
+    )
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return re.sub(r"^layer(\d)", lambda m: f"stages.{int(m[1]) - 1}", name)
+
+
 def save_checkpoint(
     path: str | Path,
     state: Mapping[str, Tensor],
@@ -154,6 +183,17 @@ def save_checkpoint(
     }
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a file, checked for NaN, and its metadata; raises InputError as ``read_checkpoint`` does."""
+    if not path.is_file():
+        raise InputError(f"there is no weights file at {path}; give 'nano' or the path of a checkpoint")
+    tensors, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickle(path), {})
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{path} holds NaN or infinity in {name}; the file is damaged, get it again")
+    return tensors, metadata
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

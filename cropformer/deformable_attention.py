@@ -36,8 +36,8 @@ def _sample_by_bag(values: Tensor, sizes_hw: list[tuple[int, int]], locations: T
     batch, tokens, heads, channels = values.shape
     queries = locations.shape[1]
     indices, corner_weights = _corners(sizes_hw, locations)  # [B,Q,M,L,P,4] each
-    offset = torch.arange(batch, device=values.device).view(batch, 1, 1, 1, 1, 1) * tokens
-    head = torch.arange(heads, device=values.device).view(1, 1, heads, 1, 1, 1)
+    offset = torch.arange(batch, dtype=torch.int32).view(batch, 1, 1, 1, 1, 1) * tokens
+    head = torch.arange(heads, dtype=torch.int32).view(1, 1, heads, 1, 1, 1)
     rows = ((indices + offset) * heads + head).flatten(0, 2).flatten(1)  # [B,Q,M,L,P,4] -> [BQM,LP4]
     bag_weights = (corner_weights * weights.unsqueeze(-1)).flatten(0, 2).flatten(1)  # likewise
     table = values.reshape(-1, channels)  # [B,S,M,D] -> [BSM,D]
@@ -47,12 +47,13 @@ def _sample_by_bag(values: Tensor, sizes_hw: list[tuple[int, int]], locations: T
 
 def _corners(sizes_hw: list[tuple[int, int]], locations: Tensor) -> tuple[Tensor, Tensor]:
     """Token index and bilinear weight of the four pixels around each location; weight 0 outside the level."""
-    sizes_wh = torch.tensor([(w, h) for h, w in sizes_hw], device=locations.device)
-    starts = torch.tensor([0, *(h * w for h, w in sizes_hw[:-1])], device=locations.device).cumsum(0)
+    sizes_wh = torch.tensor([(w, h) for h, w in sizes_hw], dtype=torch.int32)
+    starts = torch.tensor([0, *(h * w for h, w in sizes_hw[:-1])]).cumsum(0).int()
     pixel = locations * sizes_wh[:, None].to(locations.dtype) - 0.5  # [B,Q,M,L,P,2]
     corner = pixel.detach().floor()
     fraction = pixel - corner
-    low, high = corner.long(), corner.long() + 1
+    low = corner.int()  # 32 bits: half the traffic, and a table of 2**31 rows is far away
+    high = low + 1
     limit = sizes_wh[:, None] - 1
     low_weight = (1 - fraction) * ((low >= 0) & (low <= limit))
     high_weight = fraction * ((high >= 0) & (high <= limit))

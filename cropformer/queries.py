@@ -63,12 +63,17 @@ class Queries:
         return torch.einsum("bqc,btcp->bqtp", self.mask_embeddings, sampled).flatten(2)  # [B,Q,T,P] -> [B,Q,TP]
 
     def matched_mask_logits(self, images: Tensor, queries: Tensor) -> Tensor:
-        """Masks of chosen queries, int64 [N] images and [N] queries; float [N,T,h,w]."""
-        parts = []
-        for image in range(len(self.mask_features)):
-            chosen = self.mask_embeddings[image, queries[images == image]]
-            parts.append(torch.einsum("nc,tchw->nthw", chosen, self.mask_features[image]))
-        return torch.cat(parts)
+        """Masks of chosen queries, int64 [N] images (ascending) and [N] queries; float [N,T,h,w].
+
+        One product for the whole batch, padded to the busiest image: picking each image's features apart would
+        cost a full-size zero gradient for every image.
+        """
+        batch = len(self.mask_features)
+        counts = torch.bincount(images, minlength=batch)
+        slots = torch.arange(len(images), device=images.device) - (counts.cumsum(0) - counts)[images]
+        padded = self.mask_embeddings.new_zeros(batch, int(counts.max()), self.mask_embeddings.shape[-1])
+        padded = padded.index_put((images, slots), self.mask_embeddings[images, queries])
+        return torch.einsum("bnc,btchw->bnthw", padded, self.mask_features)[images, slots]
 
 
 def resize_features(features: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -77,9 +77,14 @@ def build_model(name: str, *, num_queries: int = 100) -> EntitySegmenter:
     Raises:
         InputError: if no model has that name.
     """
+    return build(named_architecture(name, num_queries=num_queries))
+
+
+def named_architecture(name: str, *, num_queries: int = 100) -> Architecture:
+    """The numbers of a model by its name; raises InputError as ``build_model`` does."""
     if name not in ARCHITECTURES:
         raise InputError(f"there is no model {name!r}; the models are {', '.join(ARCHITECTURES)}")
-    return build(ARCHITECTURES[name](num_queries=num_queries))
+    return ARCHITECTURES[name](num_queries=num_queries)
 
 
 def build(architecture: Architecture, *, settings: TestSettings | None = None) -> EntitySegmenter:

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from cropformer.errors import InputError
-from entitytransfer.readers.images import read_image
+from cropformer import InputError
+from cropformer import read_image
 
 
 class Annotation(Protocol):

@@ -120,9 +120,9 @@ class _IdImages:
                 if self.path.exists():
                     self.path.rename(old)
                 self._filling.rename(self.path)
+                shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(self._filling, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
 
     def write(self, result: FrameResult) -> None:
         if result.track_ids.max(initial=0) > _MAX_PNG_ID:

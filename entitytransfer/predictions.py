@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cropformer import InputError
-from cropformer.files import atomic_path
+from cropformer import atomic_path
 
 __all__ = ["atomic_path", "ensure_writable", "write_json", "write_png"]
 

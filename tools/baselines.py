@@ -17,16 +17,14 @@ import numpy as np
 from rich.progress import track
 from skimage.segmentation import felzenszwalb
 
-from cropformer import rle
-from cropformer.entities import Entities
-from cropformer.errors import InputError
+from cropformer import Entities, InputError, rle
 from cropformer.files import atomic_path
 from entitytransfer.adapter import Sample
 from entitytransfer.datasets import coco
 from entitytransfer.evaluators.average_precision import AveragePrecision
 
 GRIDS = (1, 2, 4, 8)
-SCALES = (300, 1000)  # the best of a few pairs on 27 COCO val photos, in the baseline's favour
+SCALES = (300, 1000)  # the best AP of a few pairs on 27 COCO val photos, in the baseline's favour
 SIGMA = 0.8
 MIN_REGION_PIXELS = 200
 MAX_ENTITIES = 100

@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from rich.progress import track
 
-from cropformer import rle
-from cropformer.errors import InputError
+from cropformer import InputError, rle
 from cropformer.files import atomic_path
 from entitytransfer.adapter import Sample
 from entitytransfer.datasets import coco

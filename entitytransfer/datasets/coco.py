@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cropformer.errors import InputError
+from cropformer import InputError
 from entitytransfer.adapter import Sample
 from entitytransfer.readers.coco_json import read_coco
 from entitytransfer.readers.panoptic_png import read_panoptic

@@ -3,11 +3,10 @@
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from cropformer import rle
-from cropformer.entities import Entities
+from cropformer import Entities, rle
 from entitytransfer.adapter import Sample
 
-# The order of the twelve numbers that every COCO evaluator summarises.
+# The first of the twelve numbers that every COCO evaluator summarises, in its order.
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
 CATEGORY = 1
 
@@ -20,6 +19,10 @@ class AveragePrecision:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
         self._images: list[dict] = []
         self._truths: list[dict] = []
         self._results: list[dict] = []

@@ -28,6 +28,7 @@ class Clip(ABC):
         declared_frames: frames that the clip claims to hold, None if it does not say.
         decoded_frames: frames that the current run has read or passed over.
         broken_at_s: where the current run first met damage, None so far.
+        end_s: where the current run has come to.
     """
 
     size_hw: tuple[int, int]
@@ -49,15 +50,15 @@ class Clip(ABC):
     def _restart(self) -> None:
         self.decoded_frames = 0
         self.broken_at_s: float | None = None
-        self._end_s = 0.0
+        self.end_s = 0.0
 
     def _count(self, time_s: float) -> None:
         self.decoded_frames += 1
-        self._end_s = time_s + 1 / self.fps
+        self.end_s = time_s + 1 / self.fps
 
     def _report_break(self) -> None:
         if self.broken_at_s is None:
-            self.broken_at_s = self._end_s
+            self.broken_at_s = self.end_s
 
     def _check_start(self, start: int) -> None:
         if start >= self.decoded_frames:

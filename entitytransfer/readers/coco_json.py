@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from cropformer import rle
-from cropformer.errors import InputError
+from cropformer import InputError, rle
 from entitytransfer.adapter import Sample
 
 
@@ -57,12 +56,14 @@ def decode_segmentation(segmentation: list | dict, size_hw: tuple[int, int]) -> 
         return _decode_polygons(segmentation, size_hw)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise InputError("A segmentation must be a list of polygons or an RLE; correct or remove it.")
-    if tuple(segmentation["size"]) != size_hw:
+    if segmentation["size"] != list(size_hw):
         raise InputError(
             f"The RLE has size {segmentation['size']} but its image {list(size_hw)}; correct it."
         )
     if isinstance(segmentation["counts"], list):
         return _decode_runs(segmentation["counts"], size_hw)
+    if not isinstance(segmentation["counts"], str):
+        raise InputError("The counts of an RLE must be text or a list of runs; correct or remove it.")
     return rle.decode(segmentation)
 
 
@@ -155,5 +156,7 @@ def _keep_instances(
         size_hw=size_hw,
         ids=tuple(instance["id"] for instance in instances),
         segmentations=tuple(instance["segmentation"] for instance in instances),
-        class_labels=tuple(label_of[instance["category_id"]] if label_of else 0 for instance in instances),
+        class_labels=tuple(
+            label_of[instance["category_id"]] if label_of is not None else 0 for instance in instances
+        ),
     )

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cropformer import InputError
+from cropformer import IMAGE_SUFFIXES, InputError, read_image
 from entitytransfer.readers.clip import Clip, Frame, is_selected
-from entitytransfer.readers.images import IMAGE_SUFFIXES, read_image
 
 FOLDER_FPS = 24.0
 

@@ -1,6 +1,6 @@
 """A clip as a stream of RGB frames at constant memory: a video file, or a folder of images in natural order.
 
-Damage does not raise: every frame that decodes correctly is yielded, then ``warning`` says where it broke.
+Damage does not raise: every frame that can be decoded is yielded, then ``warning`` says where it broke.
 """
 
 from collections.abc import Iterator
@@ -60,13 +60,14 @@ class VideoReader:
     @property
     def warning(self) -> str | None:
         """After iteration: one sentence if frames were damaged or missing, else None."""
-        broken_at_s = self._clip.broken_at_s
-        if broken_at_s is None:
+        clip = self._clip
+        if clip.broken_at_s is None:
             return None
         declared = f" of {self.declared_frames}" if self.declared_frames else ""
+        later = ", those after the break perhaps with flaws" if clip.end_s > clip.broken_at_s else ""
         return (
-            f"{self._clip.path} is damaged or cut off at {broken_at_s:.2f} s: "
-            f"{self.decoded_frames}{declared} frames could be read; copy it again to get the rest."
+            f"{clip.path} is damaged or cut off at {clip.broken_at_s:.2f} s: "
+            f"{self.decoded_frames}{declared} frames could be read{later}; copy it again to get the rest."
         )
 
     def __enter__(self) -> "VideoReader":

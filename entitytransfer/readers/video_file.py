@@ -49,20 +49,17 @@ class VideoFile(Clip):
         self._check_start(selection.start)
 
     def _pictures(self, container: InputContainer) -> Iterator[av.VideoFrame]:
-        """The intact pictures. After a break none is, up to the next key frame: they build on lost ones."""
-        intact = True
         for packet in self._packets(container):
             self._discarded += packet.is_discard
             try:
                 pictures = packet.decode()
             except av.FFmpegError:
-                pictures, intact = [], False
-            for picture in pictures:
-                intact = not picture.is_corrupt and (intact or picture.key_frame)
-                if intact:
-                    yield picture
-            if not intact:
+                pictures = []
                 self._report_break()
+            for picture in pictures:
+                if picture.is_corrupt:
+                    self._report_break()
+                yield picture
 
     def _packets(self, container: InputContainer) -> Iterator[av.Packet]:
         stream = container.streams.video[0]
@@ -75,7 +72,7 @@ class VideoFile(Clip):
     def _check_length(self) -> None:
         """Most containers cut off after their index just end, so hold the length against the declared one."""
         if self.declared_frames is None:
-            is_short = self._end_s + _SOUND_TAIL_S < self._declared_s
+            is_short = self.end_s + _SOUND_TAIL_S < self._declared_s
         else:
             is_short = self.decoded_frames + self._discarded < self.declared_frames
         if is_short:

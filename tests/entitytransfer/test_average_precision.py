@@ -9,8 +9,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cropformer import rle
-from cropformer.entities import Entities
+from cropformer import Entities, rle
 from entitytransfer.adapter import Sample
 from entitytransfer.evaluators.average_precision import AveragePrecision
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cropformer.errors import InputError
+from cropformer import InputError
 from entitytransfer.datasets import coco
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropformer import rle
-from cropformer.errors import InputError
+from cropformer import InputError, rle
 from entitytransfer.readers.coco_json import decode_segmentation, read_coco
 
 SIZE_HW = (6, 8)
@@ -113,6 +112,9 @@ def test_image_of_another_size_is_refused(tmp_path):
         ({"size": [6, 8], "counts": RUNS[:-1]}, "add up"),
         ({"size": [6, 8], "counts": [-1, 49]}, "add up"),
         ({"size": [6, 8], "counts": "P1"}, "add up|compressed"),
+        ({"size": 6, "counts": RUNS}, "size"),
+        ({"size": [6, 8], "counts": 48}, "text or a list of runs"),
+        ({"size": [6, 8], "counts": ["a", 48]}, "add up"),
         ({"counts": RUNS}, "polygons or an RLE"),
         (None, "polygons or an RLE"),
         ([], "three x, y pairs"),

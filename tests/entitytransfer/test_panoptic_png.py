@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropformer.errors import InputError
+from cropformer import InputError
 from entitytransfer.readers.panoptic_png import read_id_map, read_panoptic
 
 IDS = np.array([[0, 7, 7, 7], [300, 300, 7, 70000], [300, 300, 9, 70000]])

@@ -1,5 +1,6 @@
 """Reading clips: exact frames and times, ranges, rotation, folders, and every kind of damage."""
 
+import re
 import struct
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def test_reads_every_frame_with_its_index_time_and_picture(tmp_path):
 
 
 def test_colors_survive_writing_and_reading(tmp_path):
-    colors = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 100, 50), (255, 255, 255), (0, 0, 0)], np.uint8)
+    colors = np.array(
+        [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 100, 50), (255, 255, 255), (0, 0, 0)], np.uint8
+    )
     with VideoWriter(tmp_path / "clip.mp4", fps=10, size_hw=(48, 64)) as video:
         for color in colors:
             video.write(np.broadcast_to(color, (48, 64, 3)))
@@ -171,28 +174,59 @@ def test_a_range_before_the_cut_has_nothing_to_warn_about(tmp_path):
     assert indices == list(range(10)) and reader.warning is None
 
 
-def test_frames_that_build_on_zeroed_bytes_are_left_out(tmp_path):
+@pytest.mark.parametrize("zeros", [20, 20_000], ids=["one frame concealed", "many frames lost"])
+def test_damage_in_the_middle_is_named_and_what_follows_is_read_on(tmp_path, zeros):
     path = write_clip(tmp_path / "zeroed.mp4", 60, noise=True)
     original = [frame.image for frame in VideoReader(path)]
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
-    content[middle : middle + 20_000] = bytes(20_000)
+    content[middle : middle + zeros] = bytes(zeros)
     path.write_bytes(content)
     with VideoReader(path) as reader:
         frames = list(reader)
-    assert 20 <= len(frames) < 60
-    assert all((frame.image == original[frame.index]).all() for frame in frames)
-    assert "damaged or cut off at" in reader.warning and "of 60 frames" in reader.warning
+    assert len(frames) == reader.decoded_frames > 30
+    assert frames[-1].time_s == pytest.approx(5.9)
+    broken_at_s = float(re.search(r"cut off at ([\d.]+) s", reader.warning)[1])
+    before = [frame for frame in frames if frame.time_s < broken_at_s - 0.01]
+    assert len(before) > 20
+    assert all((frame.image == original[frame.index]).all() for frame in before)
+    assert (
+        f"{len(frames)} of 60 frames could be read, those after the break perhaps with flaws"
+        in reader.warning
+    )
+
+
+def remux(source: Path, path: Path, *, shift_s: float = 0.0) -> Path:
+    """Copy the coded frames into another file or container, with their times shifted."""
+    with av.open(source) as container, av.open(path, "w") as copy:
+        stream = copy.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
+            if packet.dts is not None:
+                packet.pts += round(shift_s / packet.time_base)
+                packet.dts += round(shift_s / packet.time_base)
+                packet.stream = stream
+                copy.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts", ".mkv"])
+def test_times_count_from_the_start_of_the_clip(tmp_path, suffix):
+    path = remux(write_clip(tmp_path / "clip.mp4", 10), tmp_path / f"late{suffix}", shift_s=5.0)
+    assert [frame.time_s for frame in VideoReader(path)] == pytest.approx(
+        [i / 10 for i in range(10)], abs=2e-3
+    )
+
+
+def test_frames_that_the_file_itself_leaves_out_are_not_missing(tmp_path):
+    """Frames before time 0 go into the edit list of the mp4: counted in it, but never to be shown."""
+    path = remux(write_clip(tmp_path / "clip.mp4", 30), tmp_path / "edited.mp4", shift_s=-0.5)
+    indices, reader = read(path)
+    assert reader.declared_frames == 30 and indices == list(range(25))
+    assert reader.warning is None
 
 
 def test_a_matroska_file_cut_off_is_noticed_by_its_duration(tmp_path):
-    path = tmp_path / "clip.mkv"
-    with av.open(write_clip(tmp_path / "clip.mp4", 60, noise=True)) as source, av.open(path, "w") as copy:
-        stream = copy.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                copy.mux(packet)
+    path = remux(write_clip(tmp_path / "clip.mp4", 60, noise=True), tmp_path / "clip.mkv")
     whole, reader = read(path)
     assert len(whole) == 60 and reader.warning is None and reader.expected_frames is None
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cropformer.errors import InputError
-from entitytransfer.readers.images import IMAGE_SUFFIXES, read_image
+from cropformer.images import IMAGE_SUFFIXES, read_image
 
 
 @pytest.fixture

@@ -1,0 +1,171 @@
+"""Feature cache: the features of a frozen backbone, computed once for each image, flip and view, kept on disk.
+
+With the encoder out of the loop a small machine trains the decoders several times faster. Features are stored as
+fp16 in memory-mapped files, one for each orientation, and filled in as training asks for them, so a resumed run
+starts where the last one stopped. Targets stay in memory as packed bits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from cropformer import Target, TrainingCrop, Views
+from cropformer.training import TrainingBatch
+from entitytransfer.adapter import Sample
+from entitytransfer.training_data import cut_training_views
+
+VIEWS = 5  # the full view and its four corner crops
+
+
+class FeatureStore:
+    """Rows of fp16 features of one canvas size, filled lazily, in a memory-mapped file.
+
+    Args:
+        path: file of the rows; a second file beside it remembers which rows are filled.
+        rows: number of rows.
+        shapes: {stride: (C_stride, h, w)} of one view.
+    """
+
+    def __init__(self, path: Path, *, rows: int, shapes: dict[int, tuple[int, int, int]]) -> None:
+        self.shapes = shapes
+        width = sum(int(np.prod(shape)) for shape in shapes.values())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.filled = _memory_map(path.with_suffix(".filled"), (rows,), np.uint8)
+        self.rows = _memory_map(path, (rows, width), np.float16)
+
+    def put(self, row: int, features: dict[int, Tensor]) -> None:
+        """Store the features of one view, {stride: [C_stride,h,w]}."""
+        flat = torch.cat([features[stride].flatten() for stride in self.shapes])
+        self.rows[row] = flat.half().numpy()
+        self.filled[row] = 1
+
+    def get(self, rows: Sequence[int]) -> dict[int, Tensor]:
+        """Features of some views, {stride: [len(rows),C_stride,h,w]} in float32."""
+        flat = torch.from_numpy(self.rows[list(rows)]).float()
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        parts = flat.split(sizes, dim=1)
+        return {stride: part.unflatten(1, shape) for part, (stride, shape) in zip(parts, self.shapes.items())}
+
+
+def _memory_map(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    fresh = not path.exists() or path.stat().st_size != size
+    return np.memmap(path, dtype=dtype, mode="w+" if fresh else "r+", shape=shape)
+
+
+@dataclass(frozen=True)
+class PackedTarget:
+    """A ``Target`` of all views with eight mask pixels in a byte: ``bits`` uint8 [N,T,H,ceil(W/8)], ``width`` W."""
+
+    target: Target
+    bits: np.ndarray
+    width: int
+
+    @classmethod
+    def pack(cls, target: Target) -> PackedTarget:
+        """Pack the masks."""
+        bits = np.packbits(target.masks.numpy(), axis=-1)
+        return cls(replace(target, masks=target.masks[:0]), bits, target.masks.shape[-1])
+
+    def unpack(self, views: Sequence[int]) -> Target:
+        """The target of some of the views."""
+        masks = np.unpackbits(self.bits[:, views], axis=-1, count=self.width).astype(bool)
+        return replace(self.target, masks=torch.from_numpy(masks), valid=self.target.valid[:, views])
+
+
+class CachedSamples(Dataset):
+    """Training batches whose features come from the cache; drawn by the same sampler as ``TrainingSamples``.
+
+    Args:
+        samples: what to draw from.
+        backbone: the frozen backbone.
+        folder: where the cache lives; it belongs to this list of samples and this backbone.
+        short_side: length of the short side of every view.
+        max_side: bound on the long side; the canvas is ``short_side`` by ``max_side``, both divisible by 32.
+        crops: corner crops that join the full view.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        backbone: nn.Module,
+        *,
+        folder: Path,
+        short_side: int,
+        max_side: int,
+        crops: int = 1,
+    ) -> None:
+        self.samples, self.backbone, self.crops = samples, backbone.eval(), crops
+        self.short_side, self.max_side = short_side, max_side
+        self.targets: dict[int, PackedTarget] = {}
+        self.stores = {
+            canvas: FeatureStore(
+                folder / f"features_{canvas[0]}x{canvas[1]}.bin",
+                rows=2 * VIEWS * len(samples),
+                shapes=self._shapes(canvas),
+            )
+            for canvas in ((short_side, max_side), (max_side, short_side))
+        }
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    def __getitem__(self, draws: Sequence[tuple[int, int]]) -> TrainingBatch:
+        """One batch for (sample index, seed) pairs of one orientation."""
+        rows, targets = [], []
+        for index, seed in draws:
+            generator = random.Random(seed)
+            flip = generator.random() >= 0.5
+            shown = [0, *(1 + i for i in generator.sample(range(VIEWS - 1), self.crops))]
+            first = self._first_row(index, flip)
+            targets.append(self.targets[first].unpack(shown))
+            rows += [first + t for t in shown]
+        features = self.stores[self._canvas(draws[0][0])].get(rows)
+        return TrainingBatch(_placeholder_views(len(draws), 1 + self.crops), targets, features)
+
+    def _canvas(self, index: int) -> tuple[int, int]:
+        height, width = self.samples[index].size_hw
+        return (self.max_side, self.short_side) if height > width else (self.short_side, self.max_side)
+
+    def _first_row(self, index: int, flip: bool) -> int:
+        """Row of the full view of an image; computes its five views and its target if they are not there."""
+        first, canvas = VIEWS * (2 * index + flip), self._canvas(index)
+        store = self.stores[canvas]
+        filled = bool(store.filled[first : first + VIEWS].all())
+        if filled and first in self.targets:
+            return first
+        crop = TrainingCrop(self.short_side, self.max_side, flip, (0, 1, 2, 3))
+        views, target = cut_training_views(self.samples[index], crop)
+        self.targets[first] = PackedTarget.pack(target.padded(canvas))
+        if not filled:
+            right, below = canvas[1] - views.pixels.shape[-1], canvas[0] - views.pixels.shape[-2]
+            with torch.inference_mode():
+                features = self.backbone(nn.functional.pad(views.pixels[0], (0, right, 0, below)))
+            for t in range(VIEWS):
+                store.put(first + t, {stride: f[t] for stride, f in features.items()})
+        return first
+
+    def _shapes(self, canvas_hw: tuple[int, int]) -> dict[int, tuple[int, int, int]]:
+        with torch.inference_mode():
+            features = self.backbone(torch.zeros(1, 3, *canvas_hw))
+        return {stride: tuple(f.shape[1:]) for stride, f in features.items()}
+
+
+def _placeholder_views(batch: int, views: int) -> Views:
+    """Views without pixels: the features stand in for them."""
+    return Views(
+        torch.zeros(batch, views, 3, 0, 0),
+        torch.zeros(batch, views, 4, dtype=torch.int64),
+        torch.zeros(batch, views, 2, dtype=torch.int64),
+        torch.zeros(batch, 2, dtype=torch.int64),
+        (0,) * views,
+    )

@@ -1,0 +1,136 @@
+"""Training data: samples to views and targets, mixed from several sets, batched by orientation.
+
+Frozen backbones can have their features kept on disk: see ``feature_cache``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from torch.utils.data import Dataset, Sampler
+
+from cropformer import Target, TrainingCrop, Views, batch_views, draw_training_crop, make_views, training_views
+from cropformer.training import TrainingBatch
+from entitytransfer.adapter import Sample
+
+
+class TrainingSamples(Dataset):
+    """Samples as (views, target) with fresh random choices each time.
+
+    Args:
+        samples: what to draw from.
+        short_sides: lengths to choose the short side from.
+        max_side: bound on the long side.
+        crops: corner crops that join the full view.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], *, short_sides: Sequence[int], max_side: int, crops: int = 1
+    ) -> None:
+        self.samples, self.crops = samples, crops
+        self.short_sides, self.max_side = tuple(short_sides), max_side
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    def __getitem__(self, draw: tuple[int, int]) -> tuple[Views, Target]:
+        """One training example; ``draw`` is (sample index, seed of its random choices)."""
+        index, seed = draw
+        crop = draw_training_crop(
+            short_sides=self.short_sides,
+            max_side=self.max_side,
+            crops=self.crops,
+            generator=random.Random(seed),
+        )
+        return cut_training_views(self.samples[index], crop)
+
+
+def cut_training_views(sample: Sample, crop: TrainingCrop) -> tuple[Views, Target]:
+    """Decode a sample and apply the random choices; masks without a pixel are dropped."""
+    masks, labels = sample.entity_masks(), sample.labels()
+    shown = masks.any(axis=(1, 2))
+    return training_views(
+        sample.read_frame(), masks[shown], crop, labels=labels[shown], exhaustive=sample.exhaustive
+    )
+
+
+def collate(items: Sequence[tuple[Views, Target]]) -> TrainingBatch:
+    """Join examples to a batch on one canvas."""
+    views = batch_views([item for item, _ in items])
+    canvas_hw = (views.pixels.shape[-2], views.pixels.shape[-1])
+    return TrainingBatch(views, [target.padded(canvas_hw) for _, target in items])
+
+
+class OrientationBatches(Sampler):
+    """Endless batches of (sample index, seed), each all landscape or all portrait, so that little is padding.
+
+    Sets are mixed by weight, samples inside a set are drawn uniformly. Batch i depends on the seed and i alone,
+    so a run that resumes at step i sees what an uninterrupted one would have seen.
+
+    Args:
+        samples: all samples, set after set.
+        set_sizes: number of samples in each set.
+        set_weights: share of each set in what is drawn.
+        batch_size: samples in a batch.
+        steps: batches to give out.
+        first_step: number of the first batch.
+        seed: start of the random numbers.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        set_sizes: Sequence[int],
+        set_weights: Sequence[float],
+        batch_size: int,
+        steps: int,
+        first_step: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.batch_size, self.seed = batch_size, seed
+        self.steps, self.first_step = steps, first_step
+        shares = [w / n for w, n in zip(set_weights, set_sizes) for _ in range(n)]
+        portrait = [sample.size_hw[0] > sample.size_hw[1] for sample in samples]
+        self.groups = [
+            ([i for i, p in enumerate(portrait) if p == side], [s for s, p in zip(shares, portrait) if p == side])
+            for side in (False, True)
+        ]
+
+    def __len__(self) -> int:
+        """Batches of the whole run; a resumed run counts those before ``first_step`` as given out."""
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Give out the batches from ``first_step`` on."""
+        for step in range(self.first_step, self.steps):
+            generator = random.Random(f"{self.seed}-{step}")
+            indices, shares = generator.choices(self.groups, [sum(group[1]) for group in self.groups])[0]
+            chosen = generator.choices(indices, shares, k=self.batch_size)
+            yield [(index, generator.getrandbits(32)) for index in chosen]
+
+
+class ValidationSamples(Dataset):
+    """Samples as (views, sample) for evaluation.
+
+    Args:
+        samples: what to evaluate on.
+        short_side: test size.
+        max_side: bound on the long side.
+        crops: crops at test time.
+    """
+
+    def __init__(self, samples: Sequence[Sample], *, short_side: int, max_side: int, crops: int) -> None:
+        self.samples, self.short_side, self.max_side, self.crops = samples, short_side, max_side, crops
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Views, list[Sample]]:
+        """One sample as a batch of one."""
+        sample = self.samples[index]
+        sides = {"short_side": self.short_side, "max_side": self.max_side}
+        return make_views(sample.read_frame(), crops=self.crops, **sides), [sample]

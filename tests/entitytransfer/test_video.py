@@ -1,0 +1,330 @@
+"""Clips end to end with a small model that sees colours: identity, streaming, ranges, files."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from cropformer import Entities, InputError
+from entitytransfer import video as video_module
+from entitytransfer.clip_writer import ClipWriter
+from entitytransfer.readers.video import VideoReader
+from entitytransfer.readers.video_writer import VideoWriter
+from entitytransfer.tracklets import FrameResult
+from entitytransfer.video import VideoSegmenter
+
+SIZE_HW = (48, 96)
+RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (40, 40, 230)
+
+
+class ColorModel:
+    """Finds the red, green and blue squares of a window; its queries change their order with every window.
+
+    With ``lookalike`` embeddings nothing but the masks tells the squares apart.
+    """
+
+    def __init__(self, *, lookalike: bool = False) -> None:
+        self.windows: list[int] = []
+        self.lookalike = lookalike
+
+    def segment_clip(self, frames, *, short_side, max_side, min_score) -> list[Entities]:
+        self.windows.append(len(frames))
+        order = np.random.default_rng(len(self.windows)).permutation(3)
+        colors = np.array([RED, GREEN, BLUE])[order]
+        return [self._segment(image, colors) for image in frames]
+
+    def _segment(self, image: np.ndarray, colors: np.ndarray) -> Entities:
+        distance = np.abs(image.astype(int)[None] - colors[:, None, None]).sum(axis=-1)  # [3,H,W]
+        masks = distance < 120
+        seen = masks.any(axis=(1, 2))
+        embeddings = (
+            np.ones((3, 3)) if self.lookalike else colors / np.linalg.norm(colors, axis=1, keepdims=True)
+        )
+        return Entities.from_masks(
+            masks[seen],
+            scores=np.full(seen.sum(), 0.8),
+            labels=np.zeros(seen.sum()),
+            embeddings=embeddings[seen],
+            query_ids=np.flatnonzero(seen),
+        )
+
+
+def paint(*squares: tuple[tuple[int, int, int], int]) -> np.ndarray:
+    """Grey frame with a 16 x 16 square per (colour, x); the later ones in front."""
+    image = np.full((*SIZE_HW, 3), 128, dtype=np.uint8)
+    for color, x in squares:
+        image[16:32, max(x, 0) : max(x + 16, 0)] = color
+    return image
+
+
+def crossing(frames: int = 21) -> list[np.ndarray]:
+    """Red goes right in front of green, which goes left and is hidden for a moment; blue comes later."""
+    painted = []
+    for index in range(frames):
+        squares = [(GREEN, 80 - 4 * index), (RED, 4 * index)]
+        painted.append(paint(*squares, *([(BLUE, 0)] if index > frames // 2 else [])))
+    return painted
+
+
+def write_clip(path: Path, images: list[np.ndarray], *, fps: float = 10.0) -> Path:
+    with VideoWriter(path, fps=fps, size_hw=SIZE_HW) as video:
+        for image in images:
+            video.write(image)
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "crossing.mp4", crossing())
+
+
+def color_of(result: FrameResult, entity: int) -> str:
+    mean = result.image[result.entities.masks()[entity]].mean(axis=0)
+    return "RGB"[int(np.argmax(mean))]
+
+
+def ids_by_color(results: list[FrameResult]) -> dict[str, set[int]]:
+    ids: dict[str, set[int]] = {}
+    for result in results:
+        for entity, track_id in enumerate(result.track_ids.tolist()):
+            ids.setdefault(color_of(result, entity), set()).add(track_id)
+    return ids
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(1, 0), (2, 1), (4, 1), (5, 0), (6, 3), (50, 1)])
+def test_ids_last_through_a_crossing_and_a_newcomer_gets_a_fresh_one(clip, window, overlap):
+    results = list(VideoSegmenter(ColorModel(), window=window, overlap=overlap).segment(clip))
+    ids = ids_by_color(results)
+    assert all(len(track_ids) == 1 for track_ids in ids.values())
+    assert len(set.union(*ids.values())) == 3
+    hidden = [result.index for result in results if len(result.entities) < 2]
+    assert hidden  # green really went out of sight
+
+
+def test_shared_frames_keep_lookalikes_apart(tmp_path):
+    images = [paint((RED, 2 * index), (GREEN, 40), (BLUE, 80 - index)) for index in range(10)]
+    clip = write_clip(tmp_path / "clip.mp4", images)
+    results = list(VideoSegmenter(ColorModel(lookalike=True), window=3, overlap=1).segment(clip))
+    assert sorted(map(tuple, ids_by_color(results).values())) == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(1, 0), (3, 1), (4, 3), (21, 1), (22, 1)])
+def test_every_frame_comes_once_with_its_time_and_picture(clip, window, overlap):
+    results = list(VideoSegmenter(ColorModel(), window=window, overlap=overlap).segment(clip))
+    assert [result.index for result in results] == list(range(21))
+    assert [result.time_s for result in results] == pytest.approx([index / 10 for index in range(21)])
+    for result, frame in zip(results, VideoReader(clip)):
+        np.testing.assert_array_equal(result.image, frame.image)
+        assert len(result.track_ids) == len(result.entities)
+
+
+def test_windows_share_their_frames_and_the_last_may_be_short(clip):
+    model = ColorModel()
+    list(VideoSegmenter(model, window=4, overlap=1).segment(clip, end_frame=12))
+    assert model.windows == [4, 4, 4, 3]  # frames 0-3, 3-6, 6-9, 9-11
+    model = ColorModel()
+    list(VideoSegmenter(model, window=4, overlap=1).segment(clip, end_frame=10))
+    assert model.windows == [4, 4, 4]
+
+
+def test_range_and_stride_reach_the_clip(clip):
+    segmented = VideoSegmenter(ColorModel()).segment(clip, stride=3, start_frame=2, end_frame=15)
+    assert (segmented.fps, segmented.size_hw, segmented.expected_frames) == (
+        pytest.approx(10 / 3),
+        SIZE_HW,
+        5,
+    )
+    assert [result.index for result in segmented] == [2, 5, 8, 11, 14]
+
+
+def test_numbers_are_handed_to_the_model(clip):
+    seen = {}
+
+    class Recorder(ColorModel):
+        def segment_clip(self, frames, *, short_side, max_side, min_score):
+            seen.update(short_side=short_side, max_side=max_side, min_score=min_score)
+            return super().segment_clip(frames, short_side=short_side, max_side=max_side, min_score=min_score)
+
+    next(VideoSegmenter(Recorder(), short_side=32, max_side=64, min_score=0.3).segment(clip))
+    assert seen == {"short_side": 32, "max_side": 64, "min_score": 0.3}
+
+
+@pytest.mark.parametrize("window", [1, 3, 4])
+def test_the_segmenter_reads_at_most_one_window_ahead(clip, monkeypatch, window):
+    read = []
+
+    class CountingReader(VideoReader):
+        def __iter__(self) -> Iterator:
+            for frame in super().__iter__():
+                read.append(frame.index)
+                yield frame
+
+    monkeypatch.setattr(video_module, "VideoReader", CountingReader)
+    segmented = VideoSegmenter(ColorModel(), window=window, overlap=min(1, window - 1)).segment(clip)
+    assert not read
+    for result in segmented:
+        assert read[-1] - result.index < window
+
+
+def test_the_readers_warning_reaches_the_caller(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 100, (40, *SIZE_HW, 3), np.uint8)
+    path = write_clip(tmp_path / "cut.mp4", list(noise))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    segmented = VideoSegmenter(ColorModel()).segment(path)
+    results = list(segmented)
+    assert 10 < len(results) < 25
+    assert f"{len(results)} of 40 frames could be read" in segmented.warning
+    whole = VideoSegmenter(ColorModel()).segment(write_clip(tmp_path / "whole.mp4", list(noise)))
+    assert len(list(whole)) == 40 and whole.warning is None
+
+
+def test_a_bad_clip_is_refused_before_any_result(tmp_path):
+    with pytest.raises(InputError, match="There is no video"):
+        VideoSegmenter(ColorModel()).segment(tmp_path / "missing.mp4")
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(4, 4), (0, 0), (2, -1)])
+def test_windows_that_cannot_advance_are_refused(window, overlap):
+    with pytest.raises(InputError, match="overlap"):
+        VideoSegmenter(ColorModel(), window=window, overlap=overlap)
+
+
+# --- files
+
+
+def write_results(clip: Path, out_dir: Path, *, start_frame: int = 0, **options) -> list[FrameResult]:
+    segmented = VideoSegmenter(ColorModel()).segment(clip, start_frame=start_frame)
+    results = []
+    with ClipWriter(out_dir, clip.stem, fps=segmented.fps, size_hw=segmented.size_hw, **options) as writer:
+        for result in segmented:
+            writer.write(result)
+            results.append(result)
+    return results
+
+
+def test_id_images_hold_the_track_ids(clip, tmp_path):
+    results = write_results(clip, tmp_path / "out")
+    paths = sorted((tmp_path / "out" / "crossing_ids").iterdir())
+    assert [path.name for path in paths] == [f"{index:06d}.png" for index in range(21)]
+    for path, result in zip(paths, results):
+        with Image.open(path) as image:
+            assert image.mode == "I;16"
+            ids = np.asarray(image)
+        for mask, track_id in zip(result.entities.masks(), result.track_ids):
+            np.testing.assert_array_equal(ids == track_id, mask)
+
+
+def test_the_overlay_keeps_time_and_the_colour_of_each_track(clip, tmp_path):
+    results = write_results(clip, tmp_path / "out", formats=["overlay"])
+    with VideoReader(tmp_path / "out" / "crossing_overlay.mp4") as reader:
+        overlay = list(reader)
+    assert reader.fps == pytest.approx(10) and len(overlay) == 21
+    assert [frame.time_s for frame in overlay] == pytest.approx(
+        [result.time_s for result in results], abs=1e-4
+    )
+    for frame, result in zip(overlay, results):
+        drawn = result.entities.draw(result.image, color_ids=result.track_ids)
+        assert np.abs(frame.image.astype(int) - drawn).mean() < 8
+    first, last = (
+        result.entities.draw(result.image, color_ids=result.track_ids) for result in (results[0], results[-1])
+    )
+    assert np.abs(first[24, 8].astype(int) - last[24, 88]).max() < 12  # red, from the left to the right
+
+
+def test_the_overlay_of_a_later_part_starts_at_once(clip, tmp_path):
+    write_results(clip, tmp_path / "out", formats=["overlay"], start_frame=12)
+    times_s = [frame.time_s for frame in VideoReader(tmp_path / "out" / "crossing_overlay.mp4")]
+    assert times_s == pytest.approx([index / 10 for index in range(9)], abs=1e-4)
+    with av.open(tmp_path / "out" / "crossing_overlay.mp4") as container:
+        assert container.streams.video[0].start_time == 0
+        assert container.duration / av.time_base == pytest.approx(0.9, abs=2e-3)
+
+
+def test_ytvis_results_hold_every_track_with_null_where_it_is_hidden(clip, tmp_path):
+    results = write_results(clip, tmp_path / "out", formats=["ytvis"], video_id=9)
+    tracks = json.loads((tmp_path / "out" / "crossing_ytvis.json").read_text())
+    assert len(tracks) == 3
+    for track_id, track in enumerate(tracks, start=1):
+        assert (track["video_id"], track["category_id"]) == (9, 1)
+        assert track["score"] == pytest.approx(0.8)
+        assert len(track["segmentations"]) == 21
+        for rle, result in zip(track["segmentations"], results):
+            shown = np.flatnonzero(result.track_ids == track_id)
+            assert (rle is None) == (shown.size == 0)
+            if rle is not None:
+                np.testing.assert_array_equal(coco_mask.decode(rle), result.entities.masks()[shown[0]])
+    assert any(None in track["segmentations"] for track in tracks)
+
+
+def result_of(index: int, track_ids: list[int], scores: list[float], labels: list[int]) -> FrameResult:
+    id_map = np.zeros(SIZE_HW, dtype=np.int32)
+    for entity in range(len(track_ids)):
+        id_map[:, 10 * entity : 10 * entity + 10] = entity + 1
+    entities = Entities.from_id_map(id_map, scores=scores, labels=labels)
+    return FrameResult(index, index / 10, entities, np.array(track_ids), paint())
+
+
+def test_a_track_has_its_mean_score_and_its_most_frequent_label(tmp_path):
+    with ClipWriter(tmp_path, "clip", formats=["ytvis"], fps=10, size_hw=SIZE_HW) as writer:
+        writer.write(result_of(0, [5, 2], [0.9, 0.5], [3, 0]))
+        writer.write(result_of(1, [5], [0.6], [7]))
+        writer.write(result_of(2, [5, 2], [0.3, 0.1], [7, 0]))
+    tracks = json.loads((tmp_path / "clip_ytvis.json").read_text())
+    assert [track["score"] for track in tracks] == pytest.approx([0.3, 0.6])
+    assert [track["category_id"] for track in tracks] == [1, 8]
+
+
+def test_a_clip_without_entities_still_has_its_files(tmp_path):
+    with ClipWriter(tmp_path, "clip", fps=10, size_hw=SIZE_HW) as writer:
+        writer.write(FrameResult(0, 0.0, Entities.empty(SIZE_HW), np.empty(0, np.int64), paint()))
+    assert json.loads((tmp_path / "clip_ytvis.json").read_text()) == []
+    assert not np.asarray(Image.open(tmp_path / "clip_ids" / "000000.png")).any()
+    assert all(path.exists() for path in writer.paths)
+
+
+def test_a_failure_leaves_earlier_outputs_and_nothing_half_written(clip, tmp_path):
+    out = tmp_path / "out"
+    write_results(clip, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        ClipWriter(out, clip.stem, fps=10, size_hw=SIZE_HW) as writer,
+    ):
+        writer.write(result_of(0, [1], [0.5], [0]))
+        raise RuntimeError("stop")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert len(list(out.iterdir())) == 3
+
+
+def test_a_second_run_replaces_the_files_of_the_first(clip, tmp_path):
+    write_results(clip, tmp_path)
+    with ClipWriter(tmp_path, clip.stem, fps=10, size_hw=SIZE_HW) as writer:
+        writer.write(result_of(0, [1], [0.5], [0]))
+    assert [path.name for path in (tmp_path / "crossing_ids").iterdir()] == ["000000.png"]
+    assert len(json.loads((tmp_path / "crossing_ytvis.json").read_text())) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "crossing.mp4",
+        "crossing_ids",
+        "crossing_overlay.mp4",
+        "crossing_ytvis.json",
+    ]
+
+
+def test_an_unknown_format_and_too_many_ids_are_refused(tmp_path):
+    with pytest.raises(InputError, match="not written as gif; choose from overlay, ids, ytvis"):
+        ClipWriter(tmp_path, "clip", formats=["ids", "gif"], fps=10, size_hw=SIZE_HW)
+    writer = ClipWriter(tmp_path, "clip", formats=["ids"], fps=10, size_hw=SIZE_HW)
+    with pytest.raises(InputError, match="above 65535"), writer:
+        writer.write(result_of(0, [65_536], [0.5], [0]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_hold_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Cannot write to the folder"):
+        ClipWriter(tmp_path / "file", "clip", fps=10, size_hw=SIZE_HW).__enter__()
