@@ -18,7 +18,7 @@ from .images import read_image
 from .model import CropFormer
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder
-from .views import batch_views, make_clip_views, make_views
+from .views import Views, batch_views, make_clip_views, make_views
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -126,7 +126,7 @@ class EntitySegmenter(CropFormer):
         return self._infer(make_clip_views(frames, **sides), min_score=min_score, compat=None)
 
     @torch.inference_mode()
-    def _infer(self, views, *, min_score: float | None, compat: Compat) -> list[Entities]:
+    def _infer(self, views: Views, *, min_score: float | None, compat: Compat) -> list[Entities]:
         views = views.to(self.device)
         min_score = self.settings.min_score if min_score is None else min_score
         return fuse(self(views), views, min_score=0.0 if compat else min_score, compat=compat)

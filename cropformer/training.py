@@ -131,12 +131,7 @@ class EntityTraining(lightning.LightningModule):
         last = {f"loss/{name}": value for name, value in losses.items() if not name[-1].isdigit()}
         self.log("loss", total, prog_bar=True, batch_size=len(batch.targets))
         self.log_dict(last, batch_size=len(batch.targets))
-        self.log("lr", self.optimisers_lr(), prog_bar=True)
         return total
-
-    def optimisers_lr(self) -> float:
-        """The learning rate in force, without the backbone's factor."""
-        return self.optimisation.lr * self.optimisation.factor(self.global_step)
 
     def validation_step(self, batch: tuple[Views, list[Any]], _: int) -> None:
         """Fuse the views of a batch of samples and hand the entities to the evaluator."""

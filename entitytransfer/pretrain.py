@@ -20,6 +20,7 @@ from entitytransfer.datasets import coco
 from entitytransfer.evaluators.average_precision import AveragePrecision
 from entitytransfer.feature_cache import CachedSamples
 from entitytransfer.training_data import OrientationBatches, TrainingSamples, ValidationSamples, collate
+from entitytransfer.training_progress import progress_callback
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _trainer(
         precision=loop.precision,
         gradient_clip_val=loop.clip_norm,
         logger=False if dry_run else TensorBoardLogger(out, name="", version="log"),
-        callbacks=[] if dry_run else [checkpoints, LearningRateMonitor("step")],
+        callbacks=[progress_callback(), *([] if dry_run else [checkpoints, LearningRateMonitor("step")])],
         enable_checkpointing=not dry_run,
         val_check_interval=loop.validate_every if validates else None,
         check_val_every_n_epoch=None if validates else 1,

@@ -10,7 +10,7 @@ at a fine and a coarse scale together, larger first.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ BASELINES: dict[str, Callable[[np.ndarray], Entities]] = {
 }
 
 
-def measure(samples: Sequence[Sample], segment: Callable[[np.ndarray], Entities]) -> dict[str, float]:
+def measure(samples: Iterable[Sample], segment: Callable[[np.ndarray], Entities]) -> dict[str, float]:
     """Run a segmentation function over a set and score it, see `AveragePrecision`."""
     metric = AveragePrecision()
     for sample in samples:

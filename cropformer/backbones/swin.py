@@ -154,7 +154,9 @@ class PatchEmbed(nn.Module):
 class SwinStage(nn.Module):
     """Blocks at one resolution and, except in the last stage, the merge to the next."""
 
-    def __init__(self, channels: int, *, depth: int, heads: int, window: int, drop_path: list[float], merge: bool):
+    def __init__(
+        self, channels: int, *, depth: int, heads: int, window: int, drop_path: list[float], merge: bool
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             SwinBlock(channels, heads=heads, window=window, shift=(i % 2) * (window // 2), drop_path=drop_path[i])
@@ -184,7 +186,7 @@ class Swin(nn.Module):
         drop_path: float = 0.3,
     ) -> None:
         super().__init__()
-        rates = torch.linspace(0, drop_path, sum(depths)).split(depths)
+        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").split(depths)  # also when built on meta
         widths = [channels * 2**i for i in range(len(depths))]
         self.channels = {4 * 2**i: width for i, width in enumerate(widths)}
         self.patch_embed = PatchEmbed(channels)
