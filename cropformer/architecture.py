@@ -138,12 +138,12 @@ def _infer_backbone(shapes: Shapes) -> tuple[str, dict]:
 def _infer_swin(shapes: Shapes) -> dict:
     stages = range(_count(shapes, r"backbone\.layers\.(\d+)\."))
     depths = [_count(shapes, rf"backbone\.layers\.{i}\.blocks\.(\d+)\.") for i in stages]
-    tables = [shapes[f"backbone.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in stages]
+    table = "backbone.layers.{}.blocks.0.attn.relative_position_bias_table"
     return {
         "channels": shapes["backbone.patch_embed.proj.weight"][0],
         "depths": tuple(depths),
-        "heads": tuple(table[1] for table in tables),
-        "window": (math.isqrt(tables[0][0]) + 1) // 2,
+        "heads": tuple(shapes[table.format(i)][1] for i in stages),
+        "window": (math.isqrt(shapes[table.format(0)][0]) + 1) // 2,
     }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from .architecture import Architecture, TestSettings, infer_architecture
@@ -44,8 +44,14 @@ OFFICIAL_RULES: tuple[tuple[str, str], ...] = (
     (r"sem_seg_head\.predictor\.make_3d\.enc_crosattn_3d\.0\.", r"association.cross_attention."),
     (r"sem_seg_head\.predictor\.make_3d\.enc_selfattn_3d\.0\.", r"association.self_attention."),
     (r"sem_seg_head\.predictor\.make_3d\.enc_ffn_3d\.0\.", r"association.feedforward."),
-    (r"sem_seg_head\.predictor\.transformer_cross_attention_layers\.(\d+)\.", r"query_decoder.layers.\1.cross_attention."),
-    (r"sem_seg_head\.predictor\.transformer_self_attention_layers\.(\d+)\.", r"query_decoder.layers.\1.self_attention."),
+    (
+        r"sem_seg_head\.predictor\.transformer_cross_attention_layers\.(\d+)\.",
+        r"query_decoder.layers.\1.cross_attention.",
+    ),
+    (
+        r"sem_seg_head\.predictor\.transformer_self_attention_layers\.(\d+)\.",
+        r"query_decoder.layers.\1.self_attention.",
+    ),
     (r"sem_seg_head\.predictor\.transformer_ffn_layers\.(\d+)\.", r"query_decoder.layers.\1.feedforward."),
     (r"(.*(?:cross|self)_attention)\.(?:multihead_attn|self_attn)\.", r"\1."),
     (r"sem_seg_head\.predictor\.decoder_norm\.", r"query_decoder.norm."),
@@ -108,11 +114,16 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     ignored = tuple(name for name in tensors if IGNORED.match(name))
     kept = {official_to_ours(name): t for name, t in tensors.items() if name not in ignored}
     if "architecture" in metadata:
-        architecture = Architecture(**json.loads(metadata["architecture"]))
-        settings = TestSettings(**json.loads(metadata.get("settings", "{}")))
+        architecture, settings = _read_metadata(metadata, path)
     else:
-        architecture, settings = infer_architecture({k: tuple(v.shape) for k, v in kept.items()}, path), TestSettings()
-    return Checkpoint({k: v.float() if v.is_floating_point() else v for k, v in kept.items()}, architecture, settings, ignored)
+        architecture = infer_architecture({k: tuple(v.shape) for k, v in kept.items()}, path)
+        settings = TestSettings(crops=4 if architecture.association_feedforward else 0)
+    return Checkpoint(
+        {k: v.float() if v.is_floating_point() else v for k, v in kept.items()},
+        architecture,
+        settings,
+        ignored,
+    )
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint) -> LoadReport:
@@ -173,7 +184,11 @@ def save_checkpoint(
     settings: TestSettings,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write our safetensors atomically; floating tensors are stored as ``dtype``."""
+    """Write our safetensors atomically; floating tensors are stored as ``dtype``.
+
+    Raises:
+        InputError: if the place cannot be written or the disk is full.
+    """
     path = Path(path)
     tensors = {k: (v.to(dtype) if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
     metadata = {
@@ -182,7 +197,7 @@ def save_checkpoint(
         "settings": json.dumps(asdict(settings)),
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        temporary.write_bytes(save(tensors, metadata=metadata))  # save_file would hide the system's own errors
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -204,14 +219,25 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path} is not a readable safetensors file ({error}); get it again") from error
 
 
+def _read_metadata(metadata: dict[str, str], path: str | Path) -> tuple[Architecture, TestSettings]:
+    """What our own file says about its model."""
+    try:
+        architecture = Architecture(**json.loads(metadata["architecture"]))
+        architecture.backbone_config()
+        return architecture, TestSettings(**json.loads(metadata.get("settings", "{}")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} states an architecture unknown to this version ({error}); update it") from error
+
+
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged or hostile files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be read as a tensor-only checkpoint ({reason}); get it again") from error
-    state = content.get("model", content.get("state_dict", content)) if isinstance(content, dict) else {}
-    tensors = {str(name): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    state = content.get("model", content.get("state_dict", content)) if isinstance(content, dict) else content
+    named = state if isinstance(state, dict) else {}
+    tensors = {str(name): tensor for name, tensor in named.items() if isinstance(tensor, Tensor)}
     if not tensors:
         raise InputError(f"{path} holds no tensors; give a CropFormer or Mask2Former checkpoint")
     return tensors

@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def deformable_attention(
-    values: Tensor, sizes_hw: list[tuple[int, int]], locations: Tensor, weights: Tensor
-) -> Tensor:
+def deformable_attention(values: Tensor, sizes_hw: list[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
     """Sum of ``values`` read bilinearly at ``locations``, weighted; zero outside a level. Differentiable.
 
     Args:
@@ -100,7 +98,11 @@ class DeformableAttention(nn.Module):
         offsets = direction[:, None, None] * distance.expand(-1, self.levels, -1, -1)  # [M,L,P,2]
         with torch.no_grad():
             self.sampling_offsets.bias.copy_(offsets.flatten())
-        for constant in (self.sampling_offsets.weight, self.attention_weights.weight, self.attention_weights.bias):
+        for constant in (
+            self.sampling_offsets.weight,
+            self.attention_weights.weight,
+            self.attention_weights.bias,
+        ):
             nn.init.zeros_(constant)
         for projection in (self.value_proj, self.output_proj):
             nn.init.xavier_uniform_(projection.weight)

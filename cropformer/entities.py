@@ -206,16 +206,12 @@ class Entities:
         try:
             import supervision
         except ImportError as error:
-            raise InputError(
-                "to_supervision needs the package supervision; run `pip install supervision`."
-            ) from error
+            raise InputError("to_supervision needs the package supervision; run `pip install supervision`.") from error
         return supervision.Detections(
             xyxy=self.boxes_xyxy(), mask=self.masks(), confidence=self.scores, class_id=self.labels
         )
 
-    def draw(
-        self, image: np.ndarray, *, opacity: float = 0.55, color_ids: ArrayLike | None = None
-    ) -> np.ndarray:
+    def draw(self, image: np.ndarray, *, opacity: float = 0.55, color_ids: ArrayLike | None = None) -> np.ndarray:
         """Overlay on the image (uint8 RGB [H,W,3]), same shape and type.
 
         Args:
@@ -245,9 +241,7 @@ class Entities:
         if suffix not in {".json", ".png", ".npz"}:
             raise InputError(f"Cannot tell the format of {path}; end its name in .json, .png or .npz.")
         if suffix == ".png" and len(self) > _MAX_PNG_ID:
-            raise InputError(
-                f"{len(self)} entities do not fit the 16-bit ids of {path}; save as .npz instead."
-            )
+            raise InputError(f"{len(self)} entities do not fit the 16-bit ids of {path}; save as .npz instead.")
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             if suffix == ".json":
                 file.write(json.dumps(self.to_coco(path.stem)).encode())
@@ -268,9 +262,7 @@ class Entities:
                 arrays = dict(file)
             height, width = arrays.pop("size_hw").tolist()
             counts = arrays.pop("counts").astype(str).tolist()
-            return cls(
-                (height, width), [{"size": [height, width], "counts": text} for text in counts], **arrays
-            )
+            return cls((height, width), [{"size": [height, width], "counts": text} for text in counts], **arrays)
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise InputError(f"{path} is not a file of entities; write it with Entities.save.") from error
 

@@ -32,12 +32,15 @@ class ViewMap:
     columns: Tensor
 
     def covered_box(self, positive: Tensor) -> tuple[int, int, int, int] | None:
-        """Image box that bool ``positive`` [h,w] can reach once resized; None if it is empty."""
-        grid_rows, grid_columns = positive.any(1), positive.any(0)
-        if not bool(grid_rows.any()):
+        """Image box that bool ``positive`` [h,w] can reach once resized.
+
+        None if there is none: nothing is positive, or only padding, or only what falls between the pixels of an
+        image that is coarser than the grid.
+        """
+        y = (self.rows[:, positive.any(1)] > 0).any(1).nonzero()
+        x = (self.columns[:, positive.any(0)] > 0).any(1).nonzero()
+        if not (len(y) and len(x)):
             return None
-        y = (self.rows[:, grid_rows] > 0).any(1).nonzero()
-        x = (self.columns[:, grid_columns] > 0).any(1).nonzero()
         left, top = self.box_xyxy[:2]
         return left + int(x[0]), top + int(y[0]), left + int(x[-1]) + 1, top + int(y[-1]) + 1
 
@@ -85,7 +88,7 @@ def fuse(
         for frame in sorted(set(views.frames)):
             members = [t for t, f in enumerate(views.frames) if f == frame]
             chosen, row, members = _choose(queries, image, members, views=len(views.frames), source=source)
-            maps = _view_maps(views, image, members, grid_hw=chosen.mask_features.shape[-2:], compat=compat)
+            maps = _view_maps(views, image, members, mask_features=chosen.mask_features, compat=compat)
             # The image decoder's queries hold one view each, as their only one.
             features = [0] if source == "I-O" else members
             size_hw = tuple(views.image_sizes_hw[image].tolist())
@@ -103,20 +106,18 @@ def _choose(
     return queries, image, kept[source]
 
 
-def _view_maps(
-    views: Views, image: int, members: list[int], *, grid_hw: torch.Size, compat: Compat
-) -> list[ViewMap]:
+def _view_maps(views: Views, image: int, members: list[int], *, mask_features: Tensor, compat: Compat) -> list[ViewMap]:
     maps = []
     for t in members:
         box, valid_hw = views.boxes_xyxy[image, t].tolist(), views.sizes_hw[image, t].tolist()
         rows, columns = (
             view_weights(
-                grid_hw[axis],
+                mask_features.shape[-2:][axis],
                 padded=views.pixels.shape[-2:][axis],
                 valid=valid_hw[axis],
                 target=box[3 - axis] - box[1 - axis],
                 two_step=compat == "official",
-                device=views.pixels.device,
+                device=mask_features.device,  # the views may have stayed on the CPU
             )
             for axis in (0, 1)
         )

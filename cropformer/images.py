@@ -45,9 +45,7 @@ def _check_file(path: Path) -> None:
         with path.open("rb") as file:
             is_empty = not file.read(1)
     except OSError as error:
-        raise InputError(
-            f"Cannot read the image {path}: {error.strerror}; check the path and its rights."
-        ) from error
+        raise InputError(f"Cannot read the image {path}: {error.strerror}; check the path and its rights.") from error
     if is_empty:
         raise InputError(f"{path} is empty (0 bytes); copy or download it again.")
 

@@ -79,7 +79,11 @@ class SetLoss:
         for image, target in enumerate(targets):
             point_targets = _target_points(target, points_xy[image : image + 1])  # [N,TP]
             cost = matching_cost(
-                queries.class_logits[image], point_logits[image], target.labels, point_targets, weights=self.weights
+                queries.class_logits[image],
+                point_logits[image],
+                target.labels,
+                point_targets,
+                weights=self.weights,
             )
             chosen, entities = match(cost)
             pairs.append((torch.full_like(chosen, image), chosen, entities))
@@ -88,9 +92,7 @@ class SetLoss:
         matches = Matches(*(torch.cat(parts) for parts in zip(*pairs)))
         return matches, surplus.to(points_xy.device)
 
-    def _class_loss(
-        self, queries: Queries, targets: Sequence[Target], matches: Matches, surplus: Tensor
-    ) -> Tensor:
+    def _class_loss(self, queries: Queries, targets: Sequence[Target], matches: Matches, surplus: Tensor) -> Tensor:
         """Cross-entropy over all queries, weighted and divided by the sum of the weights."""
         logits = queries.class_logits.float()
         classes = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)

@@ -67,9 +67,7 @@ class QueryDecoder(nn.Module):
         self.query_features = nn.Embedding(num_queries, channels)
         self.query_positions = nn.Embedding(num_queries, channels)
         self.level_embed = nn.Embedding(len(ENCODER_STRIDES), channels)
-        self.layers = nn.ModuleList(
-            DecoderLayer(channels, heads=heads, feedforward=feedforward) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(DecoderLayer(channels, heads=heads, feedforward=feedforward) for _ in range(layers))
         self.norm = nn.LayerNorm(channels)
         self.class_head = nn.Linear(channels, num_classes + 1)
         self.mask_head = MLP(channels, out_channels=channels)

@@ -106,9 +106,7 @@ def runs(rle: RLE) -> np.ndarray:
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
     if values.sum() != height * width or (values < 0).any():
-        raise InputError(
-            f"The runs of an RLE do not add up to its size {height}x{width}; encode the mask again."
-        )
+        raise InputError(f"The runs of an RLE do not add up to its size {height}x{width}; encode the mask again.")
     return values
 
 

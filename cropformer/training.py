@@ -111,7 +111,12 @@ class EntityTraining(lightning.LightningModule):
     """
 
     def __init__(
-        self, model: CropFormer, *, loss: SetLoss, optimisation: Optimisation, evaluator: Evaluator | None = None
+        self,
+        model: CropFormer,
+        *,
+        loss: SetLoss,
+        optimisation: Optimisation,
+        evaluator: Evaluator | None = None,
     ) -> None:
         super().__init__()
         self.model, self.loss, self.optimisation, self.evaluator = model, loss, optimisation, evaluator

@@ -159,9 +159,7 @@ def make_clip_views(frames: Sequence[np.ndarray], *, short_side: int = 800, max_
     return stack_views(pixels, boxes, image_size_hw=(height, width), frames=tuple(range(len(frames))))
 
 
-def cut_view(
-    image: np.ndarray, box_xyxy: tuple[int, int, int, int], *, short_side: int, max_side: int
-) -> np.ndarray:
+def cut_view(image: np.ndarray, box_xyxy: tuple[int, int, int, int], *, short_side: int, max_side: int) -> np.ndarray:
     """One view of a photo, uint8 RGB [H,W,3]: crop, then resize by the rule applied to the crop's own size."""
     x0, y0, x1, y1 = box_xyxy
     size_hw = resized_size_hw((y1 - y0, x1 - x0), short_side=short_side, max_side=max_side)

@@ -37,9 +37,11 @@ def cropformer_nano(*, num_queries: int = 100) -> Architecture:
         num_queries=num_queries,
         encoder_layers=3,
         encoder_feedforward=512,
-        decoder_layers=6,
+        decoder_layers=5,
         decoder_feedforward=512,
         association_feedforward=512,
+        heads=4,
+        points=2,
     )
 
 

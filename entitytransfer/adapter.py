@@ -11,8 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cropformer import InputError
-from cropformer import read_image
+from cropformer import InputError, read_image
 
 
 class Annotation(Protocol):

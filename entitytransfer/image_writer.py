@@ -11,9 +11,7 @@ from entitytransfer.predictions import ensure_writable, write_json, write_png
 _CATEGORIES = [{"id": 1, "name": "entity", "isthing": 1}]
 
 
-def write_image(
-    out_dir: Path, name: str, *, image: np.ndarray, entities: Entities, formats: Collection[str]
-) -> None:
+def write_image(out_dir: Path, name: str, *, image: np.ndarray, entities: Entities, formats: Collection[str]) -> None:
     """Write a photo's results.
 
     Args:

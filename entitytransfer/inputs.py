@@ -79,7 +79,9 @@ def find_jobs(paths: Sequence[str | Path], *, out_dir: Path) -> tuple[list[Job],
 
 def _expand(pattern: str, out_dir: Path) -> list[tuple[Path, str]]:
     """The files that one path stands for, each with the name that its outputs would like."""
-    matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+    matches = [pattern]
+    if not Path(pattern).exists():
+        matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not matches:
         raise InputError(f"There is no file or folder {pattern}; check the path.")
     found: list[tuple[Path, str]] = []

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cropformer import InputError
-from cropformer import atomic_path
+from cropformer import InputError, atomic_path
 
 __all__ = ["atomic_path", "ensure_writable", "write_json", "write_png"]
 
@@ -37,7 +36,5 @@ def ensure_writable(folder: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(
-            f"Cannot write to the folder {folder}: {error.strerror}; choose another folder."
-        ) from error
+        raise InputError(f"Cannot write to the folder {folder}: {error.strerror}; choose another folder.") from error
     return folder

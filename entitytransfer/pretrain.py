@@ -12,7 +12,15 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from cropformer import Architecture, InputError, SetLoss, TestSettings, build, read_checkpoint, save_checkpoint
+from cropformer import (
+    Architecture,
+    InputError,
+    SetLoss,
+    TestSettings,
+    build,
+    read_checkpoint,
+    save_checkpoint,
+)
 from cropformer.checkpoint import load_backbone
 from cropformer.training import EntityTraining, Optimisation
 from entitytransfer.adapter import Sample

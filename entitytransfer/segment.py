@@ -128,9 +128,7 @@ def load_model(weights: str, *, device: str = "auto") -> EntitySegmenter:
     return load(weights).to(device)
 
 
-def segment_clip(
-    model: EntitySegmenter, job: Job, options: SegmentOptions, *, progress: JobProgress
-) -> ClipSummary:
+def segment_clip(model: EntitySegmenter, job: Job, options: SegmentOptions, *, progress: JobProgress) -> ClipSummary:
     """Segment one clip frame by frame into its files.
 
     Raises:
@@ -208,9 +206,7 @@ class _Run:
             if result.warning:
                 self._progress.warn(result.warning)
             seconds = time.perf_counter() - start_s
-            self._progress.finish(
-                f"{job.path}: {result.tracks} tracks in {result.frames} frames in {seconds:.1f} s"
-            )
+            self._progress.finish(f"{job.path}: {result.tracks} tracks in {result.frames} frames in {seconds:.1f} s")
 
     @contextmanager
     def _recorded(self, job: Job) -> Iterator[None]:
@@ -227,7 +223,7 @@ class _Run:
 def _about(job: Job, error: Exception) -> Exception:
     """The error as one that says which input it is about."""
     if not isinstance(error, InputError):
-        about = JobError(f"Segmenting {job.path} failed ({type(error).__name__}: {error}).")
+        about = JobError(f"Segmenting {job.path} failed with {type(error).__name__}: {error}")
     elif str(job.path) in str(error) or job.name in str(error):
         return error
     else:

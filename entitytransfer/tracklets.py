@@ -96,9 +96,7 @@ class Linker:
         self._shared = list(zip(window, per_frame))[max(len(window) - self.overlap, 0) :]
         return per_frame
 
-    def _continue_tracks(
-        self, window: Sequence[Entities], query_ids: np.ndarray, embeddings: np.ndarray
-    ) -> np.ndarray:
+    def _continue_tracks(self, window: Sequence[Entities], query_ids: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
         """The live track that each query continues, int64 [Q]; 0 = none."""
         live_ids = np.array(sorted(self._tracks), dtype=np.int64)
         track_ids = np.zeros(len(query_ids), dtype=np.int64)
@@ -117,9 +115,7 @@ class Linker:
         cosine = _cosine(np.stack([self._tracks[i].embedding for i in live_ids.tolist()]), embeddings)
         iou, is_shown = _shared_iou(self._shared, window, live_ids, query_ids)
         similarity = weight * cosine + (1 - weight) * iou
-        is_possible = np.where(
-            is_shown[:, None], similarity >= self.min_similarity, cosine >= self.min_reappearance
-        )
+        is_possible = np.where(is_shown[:, None], similarity >= self.min_similarity, cosine >= self.min_reappearance)
         return np.where(is_possible, similarity, 0.0)
 
     def _new_ids(self, count: int) -> np.ndarray:

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Sequence
 
 from torch.utils.data import Dataset, Sampler
 
-from cropformer import Target, TrainingCrop, Views, batch_views, draw_training_crop, make_views, training_views
+from cropformer import (
+    Target,
+    TrainingCrop,
+    Views,
+    batch_views,
+    draw_training_crop,
+    make_views,
+    training_views,
+)
 from cropformer.training import TrainingBatch
 from entitytransfer.adapter import Sample
 
@@ -25,9 +33,7 @@ class TrainingSamples(Dataset):
         crops: corner crops that join the full view.
     """
 
-    def __init__(
-        self, samples: Sequence[Sample], *, short_sides: Sequence[int], max_side: int, crops: int = 1
-    ) -> None:
+    def __init__(self, samples: Sequence[Sample], *, short_sides: Sequence[int], max_side: int, crops: int = 1) -> None:
         self.samples, self.crops = samples, crops
         self.short_sides, self.max_side = tuple(short_sides), max_side
 
@@ -51,9 +57,7 @@ def cut_training_views(sample: Sample, crop: TrainingCrop) -> tuple[Views, Targe
     """Decode a sample and apply the random choices; masks without a pixel are dropped."""
     masks, labels = sample.entity_masks(), sample.labels()
     shown = masks.any(axis=(1, 2))
-    return training_views(
-        sample.read_frame(), masks[shown], crop, labels=labels[shown], exhaustive=sample.exhaustive
-    )
+    return training_views(sample.read_frame(), masks[shown], crop, labels=labels[shown], exhaustive=sample.exhaustive)
 
 
 def collate(items: Sequence[tuple[Views, Target]]) -> TrainingBatch:
@@ -95,7 +99,10 @@ class OrientationBatches(Sampler):
         shares = [w / n for w, n in zip(set_weights, set_sizes) for _ in range(n)]
         portrait = [sample.size_hw[0] > sample.size_hw[1] for sample in samples]
         self.groups = [
-            ([i for i, p in enumerate(portrait) if p == side], [s for s, p in zip(shares, portrait) if p == side])
+            (
+                [i for i, p in enumerate(portrait) if p == side],
+                [s for s, p in zip(shares, portrait) if p == side],
+            )
             for side in (False, True)
         ]
 

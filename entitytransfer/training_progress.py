@@ -30,7 +30,8 @@ class ProgressLines(Callback):
         left_min = step_s * (trainer.max_steps - trainer.global_step) / 60
         mean = sum(self.losses) / len(self.losses)
         print(
-            f"step {trainer.global_step}/{trainer.max_steps}  loss {mean:.2f}  {step_s:.2f} s/step  {left_min:.0f} min left",
+            f"step {trainer.global_step}/{trainer.max_steps}  loss {mean:.2f}  "
+            f"{step_s:.2f} s/step  {left_min:.0f} min left",
             file=sys.stderr,
             flush=True,
         )

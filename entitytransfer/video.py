@@ -76,9 +76,7 @@ class VideoSegmenter:
         memory: int = 5,
     ) -> None:
         if not 0 <= overlap < window:
-            raise InputError(
-                f"Windows of {window} frames cannot share {overlap}; give an overlap below the window."
-            )
+            raise InputError(f"Windows of {window} frames cannot share {overlap}; give an overlap below the window.")
         self.model = model
         self.window = window
         self.overlap = overlap

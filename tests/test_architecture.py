@@ -95,7 +95,9 @@ def test_configuration_libraries_stay_in_their_files(path: Path):
 
 @files(CORE, TRANSFER, *SCRIPTS)
 def test_no_star_import(path: Path):
-    stars = [node for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom) for a in node.names if a.name == "*"]
+    stars = [
+        node for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom) for a in node.names if a.name == "*"
+    ]
     assert not stars
 
 

@@ -42,9 +42,7 @@ def grid(image: np.ndarray) -> Entities:
 
 def felzenszwalb_regions(image: np.ndarray) -> Entities:
     """Felzenszwalb regions of an image, uint8 RGB [H,W,3], at two scales that overlap each other."""
-    return _by_area(
-        [felzenszwalb(image, scale=scale, sigma=SIGMA, min_size=MIN_REGION_PIXELS) for scale in SCALES]
-    )
+    return _by_area([felzenszwalb(image, scale=scale, sigma=SIGMA, min_size=MIN_REGION_PIXELS) for scale in SCALES])
 
 
 def _by_area(id_maps: Sequence[np.ndarray]) -> Entities:

@@ -55,9 +55,7 @@ class CutOut:
 
 def find_cut_outs(samples: Sequence[Sample]) -> list[CutOut]:
     """Every annotated object of moderate size that does not touch the border of its photo."""
-    return [
-        CutOut(sample, int(index)) for sample in samples for index in whole_objects(sample.entity_masks())
-    ]
+    return [CutOut(sample, int(index)) for sample in samples for index in whole_objects(sample.entity_masks())]
 
 
 def whole_objects(masks: np.ndarray) -> np.ndarray:
@@ -109,9 +107,7 @@ def paste(
     return image, np.concatenate([masks & ~covered, covered[None]])
 
 
-def compose(
-    background: Sample, cut_outs: Sequence[CutOut], rng: np.random.Generator
-) -> tuple[Image.Image, np.ndarray]:
+def compose(background: Sample, cut_outs: Sequence[CutOut], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
     """Paste the cut-outs over the background one after another, each at a random place.
 
     Returns:

@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metrics = {}
         for name, segment in methods(load(options.weights), crops=options.crops).items():
             metrics[name] = measure(track(samples, name), segment)
-            print(f"{name:20}", "  ".join(f"{key} {value:.3f}" for key, value in metrics[name].items()), flush=True)
+            print(
+                f"{name:20}",
+                "  ".join(f"{key} {value:.3f}" for key, value in metrics[name].items()),
+                flush=True,
+            )
         if options.out:
             with atomic_path(options.out) as temporary:
                 temporary.write_text(json.dumps(metrics, indent=2))

@@ -66,14 +66,9 @@ class AveragePrecision:
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-        recall_at_50 = evaluation.eval["recall"][
-            0, 0, 0, -1
-        ]  # [IoU,K,area,maxDets], all areas, 100 predictions
+        recall_at_50 = evaluation.eval["recall"][0, 0, 0, -1]  # [IoU,K,area,maxDets], all areas, 100 predictions
         values = [*evaluation.stats[: len(SUMMARY)], recall_at_50]
-        return {
-            key: float("nan") if value < 0 else float(value)
-            for key, value in zip((*SUMMARY, "AR@100"), values)
-        }
+        return {key: float("nan") if value < 0 else float(value) for key, value in zip((*SUMMARY, "AR@100"), values)}
 
 
 def _truth(mask: np.ndarray, image_id: int, *, truth_id: int) -> dict:

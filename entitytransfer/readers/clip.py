@@ -62,9 +62,7 @@ class Clip(ABC):
 
     def _check_start(self, start: int) -> None:
         if start >= self.decoded_frames:
-            raise InputError(
-                f"{self.path} has only {self.decoded_frames} readable frames; begin before frame {start}."
-            )
+            raise InputError(f"{self.path} has only {self.decoded_frames} readable frames; begin before frame {start}.")
 
 
 def is_selected(index: int, selection: slice) -> bool:

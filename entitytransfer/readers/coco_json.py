@@ -57,9 +57,7 @@ def decode_segmentation(segmentation: list | dict, size_hw: tuple[int, int]) -> 
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise InputError("A segmentation must be a list of polygons or an RLE; correct or remove it.")
     if segmentation["size"] != list(size_hw):
-        raise InputError(
-            f"The RLE has size {segmentation['size']} but its image {list(size_hw)}; correct it."
-        )
+        raise InputError(f"The RLE has size {segmentation['size']} but its image {list(size_hw)}; correct it.")
     if isinstance(segmentation["counts"], list):
         return _decode_runs(segmentation["counts"], size_hw)
     if not isinstance(segmentation["counts"], str):
@@ -69,9 +67,7 @@ def decode_segmentation(segmentation: list | dict, size_hw: tuple[int, int]) -> 
 
 def _decode_polygons(polygons: list, size_hw: tuple[int, int]) -> np.ndarray:
     try:
-        points = [
-            np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons
-        ]  # [P*2] -> [P,2]
+        points = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]  # [P*2] -> [P,2]
     except (TypeError, ValueError) as error:
         raise InputError("A polygon must be a list of x, y pairs; correct or remove it.") from error
     # Two points enclose nothing, and pycocotools would read their four numbers as a box.
@@ -87,9 +83,7 @@ def _decode_polygons(polygons: list, size_hw: tuple[int, int]) -> np.ndarray:
 def _decode_runs(counts: list, size_hw: tuple[int, int]) -> np.ndarray:
     runs = np.asarray(counts)
     if runs.dtype.kind not in "iu" or (runs < 0).any() or runs.sum() != size_hw[0] * size_hw[1]:
-        raise InputError(
-            f"The runs of an RLE do not add up to its size {list(size_hw)}; correct or remove it."
-        )
+        raise InputError(f"The runs of an RLE do not add up to its size {list(size_hw)}; correct or remove it.")
     inside = np.arange(len(runs)) % 2 == 1
     return np.repeat(inside, runs).reshape(size_hw[::-1]).T  # [W*H] -> [W,H] -> [H,W]
 
@@ -142,9 +136,7 @@ def load_json(path: Path, *, fields: tuple[str, ...]) -> dict:
         raise InputError(f"{path} is not valid JSON ({error}); download or write it again.") from error
     missing = [field for field in fields if not isinstance(content, dict) or field not in content]
     if missing:
-        raise InputError(
-            f"{path} has no field '{missing[0]}'; check that it is a COCO-format annotation file."
-        )
+        raise InputError(f"{path} has no field '{missing[0]}'; check that it is a COCO-format annotation file.")
     return content
 
 
@@ -156,7 +148,5 @@ def _keep_instances(
         size_hw=size_hw,
         ids=tuple(instance["id"] for instance in instances),
         segmentations=tuple(instance["segmentation"] for instance in instances),
-        class_labels=tuple(
-            label_of[instance["category_id"]] if label_of is not None else 0 for instance in instances
-        ),
+        class_labels=tuple(label_of[instance["category_id"]] if label_of is not None else 0 for instance in instances),
     )

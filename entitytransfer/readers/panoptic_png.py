@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cropformer import InputError
+from cropformer import InputError, read_image
 from entitytransfer.adapter import Sample
 from entitytransfer.readers.coco_json import load_json
-from cropformer import read_image
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,5 @@ def _keep_segments(
         png_path=png_path,
         size_hw=size_hw,
         segment_ids=tuple(int(segment["id"]) for segment in segments),
-        class_labels=tuple(
-            label_of[segment["category_id"]] if label_of is not None else 0 for segment in segments
-        ),
+        class_labels=tuple(label_of[segment["category_id"]] if label_of is not None else 0 for segment in segments),
     )

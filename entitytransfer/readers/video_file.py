@@ -108,9 +108,7 @@ def _display_matrix(picture: av.VideoFrame) -> np.ndarray:
     Asked of one picture only: access to side data keeps a picture in memory until the garbage collector runs.
     """
     matrix = picture.side_data.get("DISPLAYMATRIX")
-    return (
-        np.eye(3, dtype=np.int32) if matrix is None else np.frombuffer(matrix, np.int32).reshape(3, 3).copy()
-    )
+    return np.eye(3, dtype=np.int32) if matrix is None else np.frombuffer(matrix, np.int32).reshape(3, 3).copy()
 
 
 def _orient(image: np.ndarray, display_matrix: np.ndarray) -> np.ndarray:

@@ -10,9 +10,7 @@ from av.video.stream import VideoStream
 
 from entitytransfer.predictions import atomic_path
 
-_CLOCK_HZ = (
-    90_000  # the clock of MPEG: a frame at 24, 25, 30 or 30000/1001 per second is a whole number of ticks
-)
+_CLOCK_HZ = 90_000  # the clock of MPEG: a frame at 24, 25, 30 or 30000/1001 per second is a whole number of ticks
 _BT709 = 1  # names the matrix, the primaries and the transfer curve alike (ITU-T H.273)
 _TV_RANGE = 1
 
@@ -71,9 +69,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode(self._to_yuv(image, self._last_tick)))
 
     def _add_stream(self) -> VideoStream:
-        stream = self._container.add_stream(
-            "libx264", rate=self._fps, options={"preset": "veryfast", "crf": "20"}
-        )
+        stream = self._container.add_stream("libx264", rate=self._fps, options={"preset": "veryfast", "crf": "20"})
         stream.height, stream.width = (side + side % 2 for side in self._size_hw)
         stream.pix_fmt = "yuv420p"
         codec = stream.codec_context
@@ -85,9 +81,7 @@ class VideoWriter:
     def _to_yuv(self, image: np.ndarray, tick: int) -> av.VideoFrame:
         height, width = self._size_hw
         even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace="ITU709"
-        )
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p", dst_colorspace="ITU709")
         frame.pts, frame.time_base = tick, Fraction(1, _CLOCK_HZ)
         return frame
 

@@ -99,7 +99,11 @@ def test_image_decoder_source(case):
     """Source I-O reads the image-level queries of the full view, as a model with crops=0 does."""
     model, saved, views, *_, queries = case
     alone = replace(
-        views, pixels=views.pixels[:, :1], boxes_xyxy=views.boxes_xyxy[:, :1], sizes_hw=views.sizes_hw[:, :1], frames=(0,)
+        views,
+        pixels=views.pixels[:, :1],
+        boxes_xyxy=views.boxes_xyxy[:, :1],
+        sizes_hw=views.sizes_hw[:, :1],
+        frames=(0,),
     )
     with torch.inference_mode():
         expected = cropformer.fuse(model(alone), alone)[0]

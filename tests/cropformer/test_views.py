@@ -7,7 +7,15 @@ import torch
 from cropformer import InputError, Target, crop_target, make_clip_views, make_views
 from cropformer.fusion import ViewMap
 from cropformer.resampling import linear_weights, pad_to_multiple, resized_size_hw, view_weights
-from cropformer.views import PIXEL_MEAN, PIXEL_STD, batch_views, corner_crops, cut_view, stack_views, view_boxes
+from cropformer.views import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    batch_views,
+    corner_crops,
+    cut_view,
+    stack_views,
+    view_boxes,
+)
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -18,12 +26,13 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("other", [4, 97, 600])
-def test_four_corners_cover_images_of_every_size(other):
+@pytest.mark.parametrize("upright", [False, True])
+def test_four_corners_cover_images_of_every_size(other, upright):
     for side in range(4, 601):
-        boxes = corner_crops((side, other))
-        assert len(boxes) == 4
-        crop_h, crop_w = int(0.7 * side), int(0.7 * other)
-        right, below = other - crop_w, side - crop_h
+        height, width = (side, other) if upright else (other, side)
+        boxes = corner_crops((height, width))
+        crop_h, crop_w = int(0.7 * height), int(0.7 * width)
+        right, below = width - crop_w, height - crop_h
         corners = [(0, 0), (right, 0), (0, below), (right, below)]  # TL TR BL BR
         assert boxes == [(x, y, x + crop_w, y + crop_h) for x, y in corners]
         assert crop_h >= below  # the upper and the lower crops meet: nothing is left uncovered
@@ -31,7 +40,12 @@ def test_four_corners_cover_images_of_every_size(other):
 
 
 def test_corners_of_a_known_image():
-    assert corner_crops((100, 200)) == [(0, 0, 140, 70), (60, 0, 200, 70), (0, 30, 140, 100), (60, 30, 200, 100)]
+    assert corner_crops((100, 200)) == [
+        (0, 0, 140, 70),
+        (60, 0, 200, 70),
+        (0, 30, 140, 100),
+        (60, 30, 200, 100),
+    ]
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (50, 1)])
@@ -146,9 +160,7 @@ def test_frames_of_a_clip_are_views():
 
 
 def test_joined_images_share_a_canvas():
-    wide, tall = (
-        make_views(picture(*size), crops=4, short_side=32, max_side=100) for size in ((40, 120), (120, 40))
-    )
+    wide, tall = (make_views(picture(*size), crops=4, short_side=32, max_side=100) for size in ((40, 120), (120, 40)))
     joined = batch_views([wide, tall])
     assert joined.pixels.shape == (2, 5, 3, 96, 96)
     for item, single in enumerate((wide, tall)):

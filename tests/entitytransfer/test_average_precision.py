@@ -107,9 +107,7 @@ def test_perfect_predictions_score_one_whatever_their_labels():
 
 def test_no_prediction_scores_zero():
     metric = AveragePrecision()
-    metric.update(
-        Entities.empty(SIZE_HW), sample(np.stack([box_mask(0, 0, 100, 100), box_mask(0, 0, 130, 110)]))
-    )
+    metric.update(Entities.empty(SIZE_HW), sample(np.stack([box_mask(0, 0, 100, 100), box_mask(0, 0, 130, 110)])))
     metrics = metric.compute()
     assert math.isnan(metrics.pop("APs"))
     assert math.isnan(metrics.pop("APm"))

@@ -31,9 +31,7 @@ def test_every_photo_decodes_with_its_masks():
 
 def test_panoptic_is_preferred_and_exhaustive(root):
     assert all(sample.exhaustive for sample in coco.read(root))
-    assert not any(
-        sample.exhaustive for sample in coco.read(root, panoptic="panoptic.json", exhaustive=False)
-    )
+    assert not any(sample.exhaustive for sample in coco.read(root, panoptic="panoptic.json", exhaustive=False))
 
 
 def test_instances_are_partial_unless_told(root):

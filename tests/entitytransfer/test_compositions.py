@@ -87,9 +87,7 @@ def test_more_compositions_keep_the_earlier_ones_and_seeds_differ(tmp_path):
     run(tmp_path / "one", count=1)
     run(tmp_path / "two", count=2)
     run(tmp_path / "other", count=1, seed=6)
-    one, two, other = (
-        (tmp_path / name / "images" / "000001.jpg").read_bytes() for name in ("one", "two", "other")
-    )
+    one, two, other = ((tmp_path / name / "images" / "000001.jpg").read_bytes() for name in ("one", "two", "other"))
     assert one == two != other
 
 

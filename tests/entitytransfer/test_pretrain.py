@@ -62,7 +62,9 @@ def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_one(tmp_path, monkey
 
     original = training_data.TrainingSamples.__getitem__
     monkeypatch.setattr(
-        training_data.TrainingSamples, "__getitem__", lambda self, draw: (seen.append(draw), original(self, draw))[1]
+        training_data.TrainingSamples,
+        "__getitem__",
+        lambda self, draw: (seen.append(draw), original(self, draw))[1],
     )
     run(tmp_path / "whole", steps=6)
     whole, seen[:] = list(seen), []

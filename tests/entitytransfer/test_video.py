@@ -42,9 +42,7 @@ class ColorModel:
         distance = np.abs(image.astype(int)[None] - colors[:, None, None]).sum(axis=-1)  # [3,H,W]
         masks = distance < 120
         seen = masks.any(axis=(1, 2))
-        embeddings = (
-            np.ones((3, 3)) if self.lookalike else colors / np.linalg.norm(colors, axis=1, keepdims=True)
-        )
+        embeddings = np.ones((3, 3)) if self.lookalike else colors / np.linalg.norm(colors, axis=1, keepdims=True)
         return Entities.from_masks(
             masks[seen],
             scores=np.full(seen.sum(), 0.8),
@@ -224,9 +222,7 @@ def test_the_overlay_keeps_time_and_the_colour_of_each_track(clip, tmp_path):
     with VideoReader(tmp_path / "out" / "crossing_overlay.mp4") as reader:
         overlay = list(reader)
     assert reader.fps == pytest.approx(10) and len(overlay) == 21
-    assert [frame.time_s for frame in overlay] == pytest.approx(
-        [result.time_s for result in results], abs=1e-4
-    )
+    assert [frame.time_s for frame in overlay] == pytest.approx([result.time_s for result in results], abs=1e-4)
     for frame, result in zip(overlay, results):
         drawn = result.entities.draw(result.image, color_ids=result.track_ids)
         assert np.abs(frame.image.astype(int) - drawn).mean() < 8

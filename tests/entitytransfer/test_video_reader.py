@@ -61,9 +61,7 @@ def test_reads_every_frame_with_its_index_time_and_picture(tmp_path):
 
 
 def test_colors_survive_writing_and_reading(tmp_path):
-    colors = np.array(
-        [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 100, 50), (255, 255, 255), (0, 0, 0)], np.uint8
-    )
+    colors = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 100, 50), (255, 255, 255), (0, 0, 0)], np.uint8)
     with VideoWriter(tmp_path / "clip.mp4", fps=10, size_hw=(48, 64)) as video:
         for color in colors:
             video.write(np.broadcast_to(color, (48, 64, 3)))
@@ -101,9 +99,7 @@ def test_iterating_again_starts_from_the_beginning(tmp_path):
     assert reader.decoded_frames == 8
 
 
-@pytest.mark.parametrize(
-    "options", [{"stride": 0}, {"start_frame": -1}, {"start_frame": 5, "end_frame": 5}], ids=str
-)
+@pytest.mark.parametrize("options", [{"stride": 0}, {"start_frame": -1}, {"start_frame": 5, "end_frame": 5}], ids=str)
 def test_a_range_that_cannot_hold_a_frame_is_refused(tmp_path, options):
     with pytest.raises(InputError, match="no range"):
         VideoReader(tmp_path / "clip.mp4", **options)
@@ -190,10 +186,7 @@ def test_damage_in_the_middle_is_named_and_what_follows_is_read_on(tmp_path, zer
     before = [frame for frame in frames if frame.time_s < broken_at_s - 0.01]
     assert len(before) > 20
     assert all((frame.image == original[frame.index]).all() for frame in before)
-    assert (
-        f"{len(frames)} of 60 frames could be read, those after the break perhaps with flaws"
-        in reader.warning
-    )
+    assert f"{len(frames)} of 60 frames could be read, those after the break perhaps with flaws" in reader.warning
 
 
 def remux(source: Path, path: Path, *, shift_s: float = 0.0) -> Path:
@@ -212,9 +205,7 @@ def remux(source: Path, path: Path, *, shift_s: float = 0.0) -> Path:
 @pytest.mark.parametrize("suffix", [".mp4", ".ts", ".mkv"])
 def test_times_count_from_the_start_of_the_clip(tmp_path, suffix):
     path = remux(write_clip(tmp_path / "clip.mp4", 10), tmp_path / f"late{suffix}", shift_s=5.0)
-    assert [frame.time_s for frame in VideoReader(path)] == pytest.approx(
-        [i / 10 for i in range(10)], abs=2e-3
-    )
+    assert [frame.time_s for frame in VideoReader(path)] == pytest.approx([i / 10 for i in range(10)], abs=2e-3)
 
 
 def test_frames_that_the_file_itself_leaves_out_are_not_missing(tmp_path):

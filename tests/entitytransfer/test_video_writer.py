@@ -38,9 +38,7 @@ def test_the_stream_is_what_browsers_play(tmp_path):
     assert content.index(b"moov") < content.index(b"mdat")  # plays before it is loaded to the end
 
 
-@pytest.mark.parametrize(
-    ("size_hw", "even_hw"), [((47, 63), (48, 64)), ((48, 63), (48, 64)), ((1, 1), (2, 2))]
-)
+@pytest.mark.parametrize(("size_hw", "even_hw"), [((47, 63), (48, 64)), ((48, 63), (48, 64)), ((1, 1), (2, 2))])
 def test_odd_sides_are_padded_with_their_own_edge(tmp_path, size_hw, even_hw):
     write(tmp_path / "clip.mp4", size_hw=size_hw)
     with VideoReader(tmp_path / "clip.mp4") as reader:
