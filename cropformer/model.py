@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .association import Association
+from .errors import InputError
 from .pixel_decoder import PixelDecoder, PixelFeatures
 from .queries import Queries
 from .query_decoder import QueryDecoder
@@ -62,13 +63,13 @@ class CropFormer(nn.Module):
         """Pixel features of B*T views to queries of B images, T = ``views``.
 
         Raises:
-            ValueError: if T > 1 and the model has no association module.
+            InputError: if T > 1 and the model has no association module.
         """
         per_view = self.query_decoder(features)
         if views == 1:
             return per_view
         if self.association is None:
-            raise ValueError("a model without an association module takes one view per image; use crops=0")
+            raise InputError("a model without an association module takes one view per image; use crops=0")
         states = per_view.embeddings.unflatten(0, (-1, views))  # [BT,Q,C] -> [B,T,Q,C]
         start = self.association(states, query_code=self.query_decoder.query_positions.weight)
         return replace(self.query_decoder(features, views=views, start=start), per_view=per_view)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .architecture import Architecture, TestSettings
 from .association import Association
 from .entities import Entities
+from .errors import InputError
 from .fusion import Compat, fuse
 from .images import read_image
 from .model import CropFormer
@@ -89,7 +90,10 @@ class EntitySegmenter(CropFormer):
         min_score: float | None = None,
         compat: Compat = None,
     ) -> list[Entities]:
-        """Every entity of each image; arguments as in ``segment``. Images with equally many views share a batch."""
+        """Every entity of each image; arguments as in ``segment``.
+
+        Images whose views have one size share a batch: the result for an image never depends on its neighbours.
+        """
         s = self.settings
         views = [
             make_views(
@@ -101,8 +105,8 @@ class EntitySegmenter(CropFormer):
             for image in images
         ]
         results: list[Entities | None] = [None] * len(views)
-        for count in sorted({len(item.frames) for item in views}):
-            chosen = [i for i, item in enumerate(views) if len(item.frames) == count]
+        for canvas in dict.fromkeys(item.pixels.shape for item in views):
+            chosen = [i for i, item in enumerate(views) if item.pixels.shape == canvas]
             joined = batch_views([views[i] for i in chosen])
             for i, entities in zip(chosen, self._infer(joined, min_score=min_score, compat=compat)):
                 results[i] = entities
@@ -136,14 +140,15 @@ def as_rgb(image: ImageLike) -> np.ndarray:
     """Any accepted image as uint8 RGB [H,W,3].
 
     Raises:
-        InputError: if it cannot be read.
-        TypeError: if an array or tensor is not uint8 with three channels.
+        InputError: if it cannot be read, or an array or tensor is not uint8 with three channels.
     """
     if isinstance(image, (str, Path)):
         return read_image(image)
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
-    array = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image  # [3,H,W] -> [H,W,3]
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise TypeError(f"an image must be uint8 RGB with three channels, not {array.dtype} {array.shape}")
+    array = np.moveaxis(image.cpu().numpy(), 0, -1) if isinstance(image, Tensor) else image  # [3,H,W] -> [H,W,3]
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise InputError(
+            f"An image must be uint8 RGB, an array [H,W,3] or a tensor [3,H,W], not {array.dtype} {tuple(image.shape)}."
+        )
     return array

@@ -5,6 +5,7 @@ Every command imports what it needs when it runs, so that help is instant. Exit 
 """
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,8 @@ def main(typed: Sequence[str] | None = None) -> int:
         SystemExit: after ``--help``, or with code 2 after arguments that make no sense.
     """
     arguments = build_parser().parse_args(typed)
+    # Idle OpenMP threads of torch spin by default: on cores that other programs use too, that took 4 x the time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return arguments.run(arguments)
     except KeyboardInterrupt:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +31,7 @@ from entitytransfer.datasets import coco
 from entitytransfer.evaluators.average_precision import AveragePrecision
 from entitytransfer.feature_cache import CachedSamples
 from entitytransfer.training_data import OrientationBatches, TrainingSamples, ValidationSamples, collate
-from entitytransfer.training_progress import progress_callback
+from entitytransfer.training_progress import Forecast, progress_callback
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def pretrain(
     Raises:
         InputError: if data, weights or options do not fit together.
     """
+    _silence_known_warnings()
     lightning.seed_everything(loop.seed, verbose=False)
     model = build(architecture, settings=settings)
     if init is not None:
@@ -138,6 +142,21 @@ def pretrain(
     return weights
 
 
+def _silence_known_warnings() -> None:
+    """Keep Lightning from warning of what is meant: exact resuming by our sampler, a frozen backbone, short runs."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*dataloader is not resumable.*",
+        ".*in eval mode at the start of training.*",
+        ".*isinstance.treespec.*",
+        ".*does not have many workers.*",
+        ".*no `val_dataloader`.*",
+        ".*smaller than the logging interval.*",
+        ".*checkpoint directory.*not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
 def _trainer(
     loop: LoopOptions, optimisation: Optimisation, *, out: Path, validates: bool, dry_run: bool
 ) -> lightning.Trainer:
@@ -150,7 +169,9 @@ def _trainer(
         precision=loop.precision,
         gradient_clip_val=loop.clip_norm,
         logger=False if dry_run else TensorBoardLogger(out, name="", version="log"),
-        callbacks=[progress_callback(), *([] if dry_run else [checkpoints, LearningRateMonitor("step")])],
+        callbacks=[Forecast(steps=optimisation.max_steps)]
+        if dry_run
+        else [progress_callback(), checkpoints, LearningRateMonitor("step")],
         enable_checkpointing=not dry_run,
         val_check_interval=loop.validate_every if validates else None,
         check_val_every_n_epoch=None if validates else 1,
@@ -159,6 +180,7 @@ def _trainer(
         log_every_n_steps=10,
         use_distributed_sampler=False,
         enable_model_summary=False,
+        enable_progress_bar=not dry_run and sys.stderr.isatty(),
     )
 
 

@@ -1,10 +1,12 @@
-"""Progress of a training run as plain lines, for logs and pipes where a moving bar is noise."""
+"""What a training run says: a bar on a terminal, plain lines in a log, a forecast after a dry run."""
 
+import resource
 import sys
 import time
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 
@@ -43,3 +45,39 @@ class ProgressLines(Callback):
         numbers = "  ".join(f"{name[4:]} {value:.4f}" for name, value in found.items())
         print(f"step {trainer.global_step}  validation  {numbers}", file=sys.stderr, flush=True)
         self.since = time.monotonic()
+
+
+class Forecast(Callback):
+    """After the two steps of a dry run, prints what the whole run would take in time and memory.
+
+    The second step is the measure: the first one also pays for warming up.
+
+    Args:
+        steps: length of the whole run.
+    """
+
+    def __init__(self, *, steps: int) -> None:
+        self.steps = steps
+        self.step_s = 0.0
+        self.since = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self.since = time.monotonic()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop the clock."""
+        self.step_s = time.monotonic() - self.since
+
+    def on_train_end(self, *_: Any) -> None:
+        """Print the forecast."""
+        hours = self.step_s * self.steps / 3600
+        print(f"dry run: {self.step_s:.2f} s/step, {hours:.1f} h for {self.steps} steps, {peak_memory_gib():.1f} GiB peak")
+
+
+def peak_memory_gib() -> float:
+    """Highest memory use so far in GiB: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

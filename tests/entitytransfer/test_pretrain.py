@@ -114,6 +114,24 @@ def test_init_weights_are_taken_over(tmp_path):
     assert all(weights(second)[name].equal(tensor) for name, tensor in weights(first).items())
 
 
+def test_dry_run_forecasts_and_writes_nothing(tmp_path, capsys):
+    overrides = [
+        "model=nano",
+        f"data.root={TINY}",
+        f"out={tmp_path / 'run'}",
+        "data.short_sides=[64]",
+        "data.max_side=96",
+        "data.batch_size=1",
+        "data.workers=0",
+        "loss.points=32",
+        "trainer.precision=32-true",
+        "trainer.accelerator=cpu",
+    ]
+    run_pretrain(overrides, dry_run=True)
+    assert "h for 34375 steps" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
 def test_config_runs_and_is_saved_beside_the_outputs(tmp_path):
     overrides = [
         "model=nano",
