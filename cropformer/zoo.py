@@ -16,9 +16,6 @@ from .architecture import (
     TimmNumbers,
 )
 from .association import Association
-from .backbones.resnet import ResNet
-from .backbones.swin import Swin
-from .backbones.timm import TimmBackbone
 from .checkpoint import LoadReport, load_into, read_checkpoint
 from .errors import InputError
 from .pixel_decoder import PixelDecoder
@@ -117,13 +114,26 @@ def build(architecture: Architecture, *, settings: TestSettings | None = None) -
 
 
 def build_backbone(numbers: BackboneNumbers) -> nn.Module:
-    """The backbone that its numbers describe, randomly initialised."""
+    """The backbone that its numbers describe, randomly initialised.
+
+    Each one is imported where it is built: torchvision and timm take seconds to load.
+    """
     if isinstance(numbers, SwinNumbers):
-        kwargs = asdict(numbers)
-        return Swin(kwargs.pop("channels"), **kwargs)
+        from .backbones.swin import Swin
+
+        return Swin(
+            numbers.channels,
+            depths=numbers.depths,
+            heads=numbers.heads,
+            window=numbers.window,
+            drop_path=numbers.drop_path,
+        )
     if isinstance(numbers, ResNetNumbers):
-        kwargs = asdict(numbers)
-        return ResNet(kwargs.pop("depths"), **kwargs)
+        from .backbones.resnet import ResNet
+
+        return ResNet(numbers.depths, stem=numbers.stem, width=numbers.width, channels=numbers.channels)
+    from .backbones.timm import TimmBackbone
+
     return TimmBackbone(numbers.name, dense_last_stage=numbers.dense_last_stage)
 
 

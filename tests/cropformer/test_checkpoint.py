@@ -3,7 +3,6 @@
 import errno
 import gzip
 import json
-import os
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -91,7 +90,7 @@ def test_a_full_disk_keeps_the_earlier_file(tiny_model, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"No space left .* writing .*tiny.safetensors"):
         save(tiny_model, path)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["tiny.safetensors"]
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny.safetensors"]
 
 
 # --- published files
