@@ -1,13 +1,16 @@
-"""One image file to one RGB array: what a person would see in a viewer, whatever the file holds."""
+"""Any image to one RGB array: what a person would see in a viewer, whatever the file holds."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from cropformer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
 _GREY_MAX = 65_535  # of 16-bit grey; Pillow also opens some of it with 32-bit modes
 
@@ -36,6 +39,24 @@ def read_image(path: str | Path) -> np.ndarray:
     except Exception as error:  # Pillow's decoders raise almost any type on damaged bytes
         raise InputError(f"{path} is damaged or truncated ({error}); copy or download it again.") from error
     return _to_rgb(image, path)
+
+
+def as_rgb(image: ImageLike) -> np.ndarray:
+    """Any accepted image as uint8 RGB [H,W,3].
+
+    Raises:
+        InputError: if it cannot be read, or an array or tensor is not uint8 with three channels.
+    """
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    array = np.moveaxis(image.cpu().numpy(), 0, -1) if isinstance(image, Tensor) else image  # [3,H,W] -> [H,W,3]
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise InputError(
+            f"An image must be uint8 RGB, an array [H,W,3] or a tensor [3,H,W], not {array.dtype} {tuple(image.shape)}."
+        )
+    return array
 
 
 def _check_file(path: Path) -> None:

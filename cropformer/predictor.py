@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from .architecture import Architecture, TestSettings
 from .association import Association
 from .entities import Entities
-from .errors import InputError
 from .fusion import Compat, fuse
-from .images import read_image
+from .images import ImageLike
 from .model import CropFormer
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder
 from .views import Views, batch_views, make_clip_views, make_views
-
-ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
 
 class EntitySegmenter(CropFormer):
@@ -97,7 +92,7 @@ class EntitySegmenter(CropFormer):
         s = self.settings
         views = [
             make_views(
-                as_rgb(image),
+                image,
                 crops=s.crops if crops is None else crops,
                 short_side=short_side or s.short_side,
                 max_side=max_side or s.max_side,
@@ -134,21 +129,3 @@ class EntitySegmenter(CropFormer):
         views = views.to(self.device)
         min_score = self.settings.min_score if min_score is None else min_score
         return fuse(self(views), views, min_score=0.0 if compat else min_score, compat=compat)
-
-
-def as_rgb(image: ImageLike) -> np.ndarray:
-    """Any accepted image as uint8 RGB [H,W,3].
-
-    Raises:
-        InputError: if it cannot be read, or an array or tensor is not uint8 with three channels.
-    """
-    if isinstance(image, (str, Path)):
-        return read_image(image)
-    if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
-    array = np.moveaxis(image.cpu().numpy(), 0, -1) if isinstance(image, Tensor) else image  # [3,H,W] -> [H,W,3]
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise InputError(
-            f"An image must be uint8 RGB, an array [H,W,3] or a tensor [3,H,W], not {array.dtype} {tuple(image.shape)}."
-        )
-    return array

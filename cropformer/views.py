@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .images import ImageLike, as_rgb
 from .resampling import pad_to_multiple, resize_image, resize_masks, resized_size_hw
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # RGB on 0..255, the ImageNet statistics of every published backbone
@@ -133,12 +134,12 @@ def _grid_crops(
 
 
 def make_views(
-    image: np.ndarray, *, crops: int | tuple[int, int] = 4, short_side: int = 800, max_side: int = 1333
+    image: ImageLike, *, crops: int | tuple[int, int] = 4, short_side: int = 800, max_side: int = 1333
 ) -> Views:
     """The full view and the crops of one photo; every view is resized by the same rule from its own size.
 
     Args:
-        image: uint8 RGB [H,W,3].
+        image: path, PIL image, uint8 RGB array [H,W,3] or uint8 tensor [3,H,W].
         crops: layout of the crops, see ``view_boxes``.
         short_side: length to which the short side of every view is resized.
         max_side: bound on the long side.
@@ -146,6 +147,7 @@ def make_views(
     Returns:
         Views with B = 1.
     """
+    image = as_rgb(image)
     boxes = view_boxes(image.shape[:2], crops=crops)
     pixels = [cut_view(image, box, short_side=short_side, max_side=max_side) for box in boxes]
     return stack_views(pixels, boxes, image_size_hw=image.shape[:2], frames=(0,) * len(boxes))

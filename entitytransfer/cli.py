@@ -81,7 +81,9 @@ def _add_command(
     *,
     summary: str,
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run)
     return parser
@@ -164,7 +166,10 @@ def _add_pretrain(commands: _Commands) -> None:
 def _run_pretrain(arguments: argparse.Namespace) -> int:
     from entitytransfer.config import run_pretrain
 
-    return run_pretrain(arguments.overrides, dry_run=arguments.dry_run)
+    weights = run_pretrain(arguments.overrides, dry_run=arguments.dry_run)
+    if not arguments.dry_run:
+        print(f"The weights are in {weights}")
+    return 0
 
 
 def _add_convert(commands: _Commands) -> None:

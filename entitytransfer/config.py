@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cropformer import InputError
+from cropformer import Architecture, InputError, TestSettings
 
 
 def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -59,15 +59,13 @@ def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
     )
 
 
-def _architecture(model: dict[str, Any]):
+def _architecture(model: dict[str, Any]) -> Architecture:
     from cropformer.zoo import named_architecture
 
     return named_architecture(model["name"], num_queries=model["num_queries"])
 
 
-def _test_settings(numbers: dict[str, Any]):
-    from cropformer import TestSettings
-
+def _test_settings(numbers: dict[str, Any]) -> TestSettings:
     return TestSettings(**numbers)
 
 

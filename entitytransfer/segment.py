@@ -69,7 +69,7 @@ class SegmentOptions:
             raise InputError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
         index, parts = self.shard
         if not 0 <= index <= parts or parts < 1:
-            raise InputError(f"There is no shard {index}/{parts}; give 1/{parts} to {parts}/{parts}.")
+            raise InputError(f"There is no shard {index}/{parts}; give i/n with i from 1 to n.")
 
 
 @dataclass
@@ -123,7 +123,7 @@ def load_model(weights: str, *, device: str = "auto") -> EntitySegmenter:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise InputError(f"This machine has no device {device!r}; try --device cpu.") from error
     return load(weights).to(device)
 

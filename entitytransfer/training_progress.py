@@ -72,7 +72,9 @@ class Forecast(Callback):
     def on_train_end(self, *_: Any) -> None:
         """Print the forecast."""
         hours = self.step_s * self.steps / 3600
-        print(f"dry run: {self.step_s:.2f} s/step, {hours:.1f} h for {self.steps} steps, {peak_memory_gib():.1f} GiB peak")
+        print(
+            f"dry run: {self.step_s:.2f} s/step, {hours:.1f} h for {self.steps} steps, {peak_memory_gib():.1f} GiB peak"
+        )
 
 
 def peak_memory_gib() -> float:

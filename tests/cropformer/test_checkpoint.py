@@ -127,7 +127,7 @@ def test_no_two_published_tensors_get_the_same_name(published_shapes):
 
 
 def test_every_renaming_rule_is_needed(published_shapes):
-    """Each rule changes a published name, or a legacy name that REFERENCE (a) describes."""
+    """Each rule changes a published name, or one that older Mask2Former files use."""
     legacy = [
         "sem_seg_head.pixel_decoder.pixel_decoder.mask_features.weight",
         "sem_seg_head.predictor.static_query.weight",

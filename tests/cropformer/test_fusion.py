@@ -16,7 +16,7 @@ CLASSES = 3
 SIDES = {"short_side": 64, "max_side": 107}
 
 
-# --- the reference: REFERENCE (c) 6 to 10 in float64, all masks at once
+# --- the reference: the published steps after the network, in float64 and with all masks at once
 
 
 @dataclass

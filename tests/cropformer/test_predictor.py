@@ -9,7 +9,7 @@ from PIL import Image
 
 import cropformer
 from cropformer import Entities, InputError, fuse, make_clip_views, make_views
-from cropformer.predictor import as_rgb
+from cropformer.images import as_rgb
 
 
 def assert_equal(ours: Entities, theirs: Entities) -> None:

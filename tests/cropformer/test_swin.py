@@ -15,7 +15,7 @@ from cropformer.backbones.swin import (
     to_windows,
 )
 
-# REFERENCE (a); 501 and 669 tensors in the published files
+# The published models: all parameters, and those of the backbone.
 COUNTS = {"swin_t": (48_980_092, 27_520_698), "swin_l": (216_826_198, 194_998_164)}
 TORCHVISION_NAMES = (
     (r"features\.0\.0\.", "patch_embed.proj."),

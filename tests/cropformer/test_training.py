@@ -12,7 +12,7 @@ from cropformer.training import EntityTraining, Optimisation, TrainingBatch, par
 from cropformer.training_views import TrainingCrop
 from cropformer.views import batch_views
 
-# --- parameter groups and schedule: REFERENCE (b)
+# --- parameter groups and schedule, as published
 
 
 @pytest.fixture

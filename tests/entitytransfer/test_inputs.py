@@ -1,0 +1,92 @@
+"""What paths stand for, and that no two inputs ever share an output."""
+
+from pathlib import Path
+
+import pytest
+
+from entitytransfer.inputs import FORMATS, Job, find_jobs
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def names_of(paths: list[str | Path], out_dir: Path) -> list[str]:
+    jobs, errors = find_jobs(paths, out_dir=out_dir)
+    assert errors == []
+    return [job.name for job in jobs]
+
+
+@pytest.fixture
+def out_dir(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def test_a_file_is_itself_whatever_its_suffix(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "a.jpg", "b.MP4", "c.strange")
+    jobs, _ = find_jobs([tmp_path / name for name in ("c.strange", "b.MP4", "a.jpg")], out_dir=out_dir)
+    assert [(job.name, job.is_clip) for job in jobs] == [("c", False), ("b", True), ("a", False)]
+
+
+def test_a_folder_is_searched_to_the_bottom_and_mirrored(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "in/b.JPG", "in/a.png", "in/deep/er/c.webp", "in/clip.mkv", "in/notes.txt")
+    touch(tmp_path, "in/.hidden.png", "in/.cache/d.png")
+    assert names_of([tmp_path / "in"], out_dir) == ["a", "b", "clip", "deep/er/c"]
+
+
+def test_a_glob_is_what_a_shell_would_have_typed(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "x1.png", "x2.png", "y.png", "sub/x3.png")
+    assert names_of([f"{tmp_path}/x*.png"], out_dir) == ["x1", "x2"]
+    assert names_of([f"{tmp_path}/**/x*.png"], out_dir) == ["x3", "x1", "x2"]
+
+
+def test_a_name_with_brackets_is_no_glob_if_it_exists(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "a[1].png", "a1.png")
+    assert names_of([tmp_path / "a[1].png"], out_dir) == ["a[1]"]
+
+
+def test_the_same_file_twice_is_one_job(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "in/a.png")
+    assert names_of([tmp_path / "in" / "a.png", tmp_path / "in", f"{tmp_path}/in/../in/*.png"], out_dir) == ["a"]
+
+
+def test_equal_names_are_numbered(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "one/a.png", "two/a.png", "two/a.jpg", "three/A.png", "three/a-2.png")
+    paths = [tmp_path / name for name in ("one/a.png", "two/a.png", "two/a.jpg", "three/A.png", "three/a-2.png")]
+    assert names_of(paths, out_dir) == ["a", "a-2", "a-3", "A-4", "a-2-2"]
+
+
+def test_a_name_that_looks_like_an_output_is_numbered(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "a.png", "a_panoptic.png")
+    jobs, _ = find_jobs([tmp_path / "a.png", tmp_path / "a_panoptic.png"], out_dir=out_dir)
+    outputs = [name for job in jobs for name in job.output_names()]
+    assert len(outputs) == len(set(outputs)) == 10
+
+
+def test_the_output_folder_is_no_input(tmp_path: Path):
+    touch(tmp_path, "in/a.png", "in/out/a_overlay.png", "in/outer/b.png")
+    assert names_of([tmp_path / "in"], tmp_path / "in" / "out") == ["a", "outer/b"]
+    jobs, (error,) = find_jobs([tmp_path / "in"], out_dir=tmp_path / "in" / "outer" / "..")
+    assert jobs == []
+    assert str(error).endswith("in is both input and output; choose another --out, so as not to mix them.")
+
+
+def test_paths_without_inputs_leave_the_others_alone(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "a.png", "texts/notes.txt")
+    paths = [tmp_path / "gone.png", tmp_path / "texts", f"{tmp_path}/z*.png", tmp_path / "a.png"]
+    jobs, errors = find_jobs(paths, out_dir=out_dir)
+    assert [job.name for job in jobs] == ["a"]
+    assert [str(error) for error in errors] == [
+        f"There is no file or folder {tmp_path}/gone.png; check the path.",
+        f"The folder {tmp_path}/texts holds no image and no video; give a folder that does.",
+        f"There is no file or folder {tmp_path}/z*.png; check the path.",
+    ]
+
+
+def test_formats_of_photos_and_clips():
+    photo, clip = Job(Path("a.png"), "a", is_clip=False), Job(Path("sub/b.mp4"), "sub/b", is_clip=True)
+    assert photo.output_names({"coco", "ytvis"}) == ["a.json"]
+    assert clip.output_names(frozenset(FORMATS)) == ["sub/b_overlay.mp4", "sub/b_ids", "sub/b_ytvis.json"]
+    assert clip.output_names({"coco"}) == []

@@ -1,0 +1,33 @@
+"""The measuring tool: every method is scored, the numbers are written, and bad input is one sentence."""
+
+import json
+from pathlib import Path
+
+from entitytransfer.evaluators.average_precision import AveragePrecision
+from tools import baselines, measure_entities
+
+TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
+
+
+def test_every_method_is_measured_the_same_way(tiny_weights, tmp_path, capsys):
+    out = tmp_path / "numbers.json"
+    assert measure_entities.main([str(TINY), "--weights", str(tiny_weights), "--out", str(out)]) == 0
+    numbers = json.loads(out.read_text())
+    assert list(numbers) == ["crops=0", "crops=4", "untrained crops=4", *baselines.BASELINES]
+    assert all("AR@100" in values and "AP" in values for values in numbers.values())
+    assert "felzenszwalb" in capsys.readouterr().out
+
+
+def test_missing_weights_are_one_sentence(capsys):
+    assert measure_entities.main([str(TINY), "--weights", "/nowhere.pth"]) == 2
+    assert "no weights file" in capsys.readouterr().err
+
+
+def test_the_evaluator_starts_anew_after_a_reset():
+    metric = AveragePrecision()
+    samples = baselines.coco.read(TINY)
+    metric.update(baselines.grid(samples[0].read_frame()), samples[0])
+    first = metric.compute()
+    metric.reset()
+    metric.update(baselines.grid(samples[0].read_frame()), samples[0])
+    assert metric.compute() == first
