@@ -7,9 +7,11 @@ Shapes everywhere: B images, T views (index 0 = full view), F frames, Q queries,
 H and W image pixels, h and w the stride-4 grid, N entities, P sampled points.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from . import rle
 from .architecture import Architecture, TestSettings
-from .checkpoint import LoadReport, read_checkpoint, save_checkpoint
+from .checkpoint import LoadReport, load_backbone, read_checkpoint, save_checkpoint
 from .entities import Entities
 from .errors import InputError
 from .files import atomic_path
@@ -17,11 +19,15 @@ from .fusion import fuse
 from .images import IMAGE_SUFFIXES, read_image
 from .losses import SetLoss, cropformer_losses
 from .model import CropFormer
+from .optimisation import Optimisation
 from .predictor import EntitySegmenter
 from .queries import Queries
-from .training_views import TrainingCrop, draw_training_crop, training_views
+from .training_views import TrainingBatch, TrainingCrop, draw_training_crop, training_views
 from .views import Target, Views, batch_views, crop_target, make_clip_views, make_views
-from .zoo import build, build_model, load, load_with_report
+from .zoo import build, build_model, load, load_with_report, named_architecture
+
+if TYPE_CHECKING:
+    from .training import EntityTraining
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -29,12 +35,15 @@ __all__ = [
     "CropFormer",
     "Entities",
     "EntitySegmenter",
+    "EntityTraining",
     "InputError",
     "LoadReport",
+    "Optimisation",
     "Queries",
     "SetLoss",
     "Target",
     "TestSettings",
+    "TrainingBatch",
     "TrainingCrop",
     "Views",
     "atomic_path",
@@ -46,12 +55,23 @@ __all__ = [
     "draw_training_crop",
     "fuse",
     "load",
+    "load_backbone",
     "load_with_report",
     "make_clip_views",
     "make_views",
+    "named_architecture",
     "read_checkpoint",
     "read_image",
     "rle",
     "save_checkpoint",
     "training_views",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``EntityTraining`` when it is asked for: lightning takes seconds to load."""
+    if name == "EntityTraining":
+        from .training import EntityTraining
+
+        return EntityTraining
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -50,7 +50,7 @@ def as_rgb(image: ImageLike) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return _to_rgb(_upright(image), "The image")
     array = np.moveaxis(image.cpu().numpy(), 0, -1) if isinstance(image, Tensor) else image  # [3,H,W] -> [H,W,3]
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise InputError(
@@ -78,7 +78,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image.copy()
 
 
-def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+def _to_rgb(image: Image.Image, path: Path | str) -> np.ndarray:
     if image.mode == "F" or image.mode.startswith("I"):
         grey = _grey_to_uint8(np.asarray(image), path)
         return np.repeat(grey[..., None], 3, axis=2)  # [H,W] -> [H,W,3]
@@ -92,7 +92,7 @@ def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
         raise InputError(f"{path} has the colour mode {image.mode}; save it as RGB.") from error
 
 
-def _grey_to_uint8(grey: np.ndarray, path: Path) -> np.ndarray:
+def _grey_to_uint8(grey: np.ndarray, path: Path | str) -> np.ndarray:
     """16-bit grey [H,W] to 8 bits; wider types have no range that is surely meant."""
     if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > _GREY_MAX:
         raise InputError(f"{path} holds 32-bit grey values; save it with 8 or 16 bits.")

@@ -1,6 +1,6 @@
 """Set losses: each entity is matched to one query, which is then pulled towards its class and its mask.
 
-Source: paper equation 7; weights, points and normalisation in REFERENCE (d).
+Source: paper equation 7; weights, points and normalisation as published.
 Shapes: B images, T views, Q queries, K classes, N entities of an image, M matched pairs of the batch, P points.
 """
 

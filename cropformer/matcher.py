@@ -1,6 +1,6 @@
 """Bipartite matching between queries and entities, one for the image level and the batch level alike.
 
-Source: Mask2Former's matcher; costs in REFERENCE (d). Shapes: Q queries, N entities, P points, T views.
+Source: Mask2Former (Cheng et al., 2022), section 3.3. Shapes: Q queries, N entities, P points, T views.
 """
 
 from dataclasses import dataclass

@@ -35,6 +35,6 @@ def view_code(views: int, channels: int, device: torch.device) -> Tensor:
     """Code of the view number, float [views, channels], added to the plane code in the batch decoder.
 
     It depends on the number of views, so training (T = 2) and testing (T = 5) see different codes for the
-    same crop. Published weights were trained that way; see REFERENCE (b).
+    same crop. Published weights were trained that way.
     """
     return sine_code(views, channels).to(device)

@@ -68,7 +68,7 @@ def view_weights(
         valid: size of the view inside its padding.
         target: pixels of the full image that the view covers.
         two_step: resize to the network input, drop the padding, resize again, as the published pipeline
-            does (REFERENCE (c) 6). Otherwise each image pixel reads the logits directly, once.
+            does. Otherwise each image pixel reads the logits directly, once.
         device: where the matrix lives.
     """
     if two_step:

@@ -1,14 +1,33 @@
 """Training views: one random short side, one random flip, and the full view with some of its corner crops.
 
-Source: REFERENCE (b) "Crops"; the choices are drawn apart from being applied, so that a draw can be replayed.
+Source: paper section 4, "Crop Dataloader". The choices are drawn apart from being applied, so that a draw can be
+replayed.
 """
+
+from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from .views import Target, Views, crop_target, cut_view, stack_views, view_boxes
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Views and targets of B images; with a frozen backbone its cached ``features`` may stand in for pixels.
+
+    Attributes:
+        views: B images of T views.
+        targets: B targets on the canvas of the views.
+        features: {stride: [B*T,C_stride,h,w]} of the views, or None.
+    """
+
+    views: Views
+    targets: list[Target]
+    features: dict[int, Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cropformer import Architecture, InputError, TestSettings
+from cropformer import Architecture, InputError, Optimisation, SetLoss, TestSettings, named_architecture
 
 
 def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -31,8 +31,6 @@ def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
     """Compose the pretraining config, save it beside the outputs, and train; returns the path of the weights."""
-    from cropformer import SetLoss
-    from cropformer.training import Optimisation
     from entitytransfer.pretrain import DataOptions, LoopOptions, SetSource, pretrain
 
     config = composed("pretrain", overrides)
@@ -60,8 +58,6 @@ def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
 
 
 def _architecture(model: dict[str, Any]) -> Architecture:
-    from cropformer.zoo import named_architecture
-
     return named_architecture(model["name"], num_queries=model["num_queries"])
 
 

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from cropformer import Target, TrainingCrop, Views
-from cropformer.training import TrainingBatch
+from cropformer import Target, TrainingBatch, TrainingCrop, Views
 from entitytransfer.adapter import Sample
 from entitytransfer.training_data import cut_training_views
 

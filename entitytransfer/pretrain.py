@@ -17,15 +17,16 @@ from torch.utils.data import DataLoader
 
 from cropformer import (
     Architecture,
+    EntityTraining,
     InputError,
+    Optimisation,
     SetLoss,
     TestSettings,
     build,
+    load_backbone,
     read_checkpoint,
     save_checkpoint,
 )
-from cropformer.checkpoint import load_backbone
-from cropformer.training import EntityTraining, Optimisation
 from entitytransfer.adapter import Sample
 from entitytransfer.datasets import coco
 from entitytransfer.evaluators.average_precision import AveragePrecision

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from cropformer import (
     Target,
+    TrainingBatch,
     TrainingCrop,
     Views,
     batch_views,
@@ -19,7 +20,6 @@ from cropformer import (
     make_views,
     training_views,
 )
-from cropformer.training import TrainingBatch
 from entitytransfer.adapter import Sample
 
 

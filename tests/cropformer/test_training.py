@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from cropformer import SetLoss, make_views, training_views
-from cropformer.training import EntityTraining, Optimisation, TrainingBatch, parameter_groups
-from cropformer.training_views import TrainingCrop
+from cropformer.optimisation import Optimisation, parameter_groups
+from cropformer.training import EntityTraining
+from cropformer.training_views import TrainingBatch, TrainingCrop
 from cropformer.views import batch_views
 
 # --- parameter groups and schedule, as published

@@ -8,9 +8,8 @@ import torch
 import yaml
 
 import cropformer
-from cropformer import Architecture, InputError, SetLoss, TestSettings
+from cropformer import Architecture, InputError, Optimisation, SetLoss, TestSettings
 from cropformer.architecture import ResNetNumbers
-from cropformer.training import Optimisation
 from entitytransfer.config import composed, run_pretrain
 from entitytransfer.pretrain import DataOptions, LoopOptions, SetSource, pretrain
 

@@ -157,10 +157,13 @@ def test_a_truncated_file_yields_what_it_holds_and_names_the_time(tmp_path):
     assert 20 <= len(indices) <= 30
     assert indices == list(range(len(indices)))
     assert reader.decoded_frames == len(indices)
-    assert reader.warning == (
-        f"{path} is damaged or cut off at {len(indices) / 10:.2f} s: "
-        f"{len(indices)} of 60 frames could be read; copy it again to get the rest."
+    told = re.fullmatch(
+        rf"{re.escape(str(path))} is damaged or cut off at (\d\.\d\d) s: {len(indices)} of 60 frames could be read"
+        r"(, those after the break perhaps with flaws)?; copy it again to get the rest\.",
+        reader.warning,
     )
+    # With one decoder thread FFmpeg conceals a last damaged frame or two, with several it drops them.
+    assert told and len(indices) / 10 - 0.3 <= float(told[1]) <= len(indices) / 10
 
 
 def test_a_range_before_the_cut_has_nothing_to_warn_about(tmp_path):

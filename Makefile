@@ -1,0 +1,31 @@
+# Every target works on a fresh clone: the first one sets up .venv, once.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+# Idle OpenMP threads spin unless told to sleep, which on shared cores makes everything several times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## segment the bundled photo and clip into demo_output/index.html
+	$(BIN)/entitytransfer demo
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(READY)  ## measure, and append to benchmarks/results
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
