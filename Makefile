@@ -26,6 +26,7 @@ bench: $(READY)  ## measure, and append to benchmarks/results
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 $(READY): setup.cfg pyproject.toml
+	@echo 'Setting up .venv; this happens once and takes a few minutes.'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
 	touch $@

@@ -1,27 +1,16 @@
-"""Measures two baselines that know nothing about the world on a COCO-format set, as the model is measured.
+"""Two baselines that know nothing about the world; ``tools/measure_entities.py`` measures them beside a model.
 
 ``grid``: every cell of 1x1, 2x2, 4x4 and 8x8 grids over the image, 85 boxes, larger first.
 ``felzenszwalb``: regions of Felzenszwalb and Huttenlocher's graph segmentation (IJCV 2004, by scikit-image)
 at a fine and a coarse scale together, larger first.
-
-    python tools/baselines.py DIR --out baselines.json
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from rich.progress import track
 from skimage.segmentation import felzenszwalb
 
-from cropformer import Entities, InputError, rle
-from cropformer.files import atomic_path
-from entitytransfer.adapter import Sample
-from entitytransfer.datasets import coco
-from entitytransfer.evaluators.average_precision import AveragePrecision
+from cropformer import Entities, rle
 
 GRIDS = (1, 2, 4, 8)
 SCALES = (300, 1000)  # the best AP of a few pairs on 27 COCO val photos, in the baseline's favour
@@ -58,35 +47,3 @@ BASELINES: dict[str, Callable[[np.ndarray], Entities]] = {
     "grid": grid,
     "felzenszwalb": felzenszwalb_regions,
 }
-
-
-def measure(samples: Iterable[Sample], segment: Callable[[np.ndarray], Entities]) -> dict[str, float]:
-    """Run a segmentation function over a set and score it, see `AveragePrecision`."""
-    metric = AveragePrecision()
-    for sample in samples:
-        metric.update(segment(sample.read_frame()), sample)
-    return metric.compute()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line, measure, print, return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("root", type=Path, help="a COCO-format set, best with every region annotated")
-    parser.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
-    options = parser.parse_args(arguments)
-    try:
-        samples = coco.read(options.root)
-        metrics = {name: measure(track(samples, name), segment) for name, segment in BASELINES.items()}
-        for name, values in metrics.items():
-            print(name, " ".join(f"{key} {value:.3f}" for key, value in values.items()))
-        if options.out:
-            with atomic_path(options.out) as temporary:
-                temporary.write_text(json.dumps(metrics, indent=2))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ overlap, so its AP is AP^e; the baselines' regions overlap, which favours their 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +18,10 @@ import torch
 from rich.progress import track
 
 from cropformer import Entities, EntitySegmenter, InputError, atomic_path, build, load
+from entitytransfer.adapter import Sample
 from entitytransfer.datasets import coco
-from tools.baselines import BASELINES, measure
+from entitytransfer.evaluators.average_precision import AveragePrecision
+from tools.baselines import BASELINES
 
 
 def methods(model: EntitySegmenter, *, crops: Sequence[int]) -> dict[str, Callable[[np.ndarray], Entities]]:
@@ -29,6 +31,14 @@ def methods(model: EntitySegmenter, *, crops: Sequence[int]) -> dict[str, Callab
     named = {f"crops={count}": partial(model.segment, crops=count, min_score=0.0) for count in crops}
     named |= {f"untrained crops={crops[-1]}": partial(untrained.segment, crops=crops[-1], min_score=0.0)}
     return named | BASELINES
+
+
+def measure(samples: Iterable[Sample], segment: Callable[[np.ndarray], Entities]) -> dict[str, float]:
+    """Run a segmentation function over a set and score it, see ``AveragePrecision``."""
+    metric = AveragePrecision()
+    for sample in samples:
+        metric.update(segment(sample.read_frame()), sample)
+    return metric.compute()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
