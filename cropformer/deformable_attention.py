@@ -113,10 +113,11 @@ class DeformableAttention(nn.Module):
     ) -> Tensor:
         """Read ``tokens`` [B,S,C] for ``queries`` [B,Q,C] around ``references`` [Q,2] (x, y in [0, 1])."""
         grid = (self.heads, self.levels, self.points)
-        offsets = self.sampling_offsets(queries).unflatten(-1, (*grid, 2))  # [B,Q,C'] -> [B,Q,M,L,P,2]
-        weights = self.attention_weights(queries).unflatten(-1, (self.heads, -1))  # [B,Q,C'] -> [B,Q,M,LP]
+        # Positions and sums stay in fp32 under autocast: half a pixel is more than bf16 can tell on a long side.
+        offsets = self.sampling_offsets(queries).float().unflatten(-1, (*grid, 2))  # [B,Q,C'] -> [B,Q,M,L,P,2]
+        weights = self.attention_weights(queries).float().unflatten(-1, (self.heads, -1))  # [B,Q,C'] -> [B,Q,M,LP]
         weights = weights.softmax(-1).unflatten(-1, grid[1:])  # [B,Q,M,LP] -> [B,Q,M,L,P]
-        sizes_wh = torch.tensor([(w, h) for h, w in sizes_hw], device=queries.device, dtype=queries.dtype)
+        sizes_wh = torch.tensor([(w, h) for h, w in sizes_hw], device=queries.device, dtype=offsets.dtype)
         locations = references.view(1, -1, 1, 1, 1, 2) + offsets / sizes_wh[:, None]
-        values = self.value_proj(tokens).unflatten(-1, (self.heads, -1))  # [B,S,C] -> [B,S,M,D]
+        values = self.value_proj(tokens).float().unflatten(-1, (self.heads, -1))  # [B,S,C] -> [B,S,M,D]
         return self.output_proj(deformable_attention(values, sizes_hw, locations, weights))

@@ -3,7 +3,7 @@
 Every occlusion is known exactly, so the result, COCO-instance JSON beside ``images/``, is exhaustive.
 Composition number i depends only on the sources, the seed and i.
 
-    python tools/make_compositions.py --panoptic DIR --instances DIR --out DIR --count 300 --seed 0
+    python -m tools.make_compositions --panoptic DIR --instances DIR --out DIR --count 300 --seed 0
 """
 
 import argparse

@@ -3,7 +3,7 @@
 Every method gives at most 100 entities for an image, judged class-agnostically. The model's entities do not
 overlap, so its AP is AP^e; the baselines' regions overlap, which favours their recall.
 
-    python tools/measure_entities.py DIR --weights nano --crops 0 4 --out numbers.json
+    python -m tools.measure_entities DIR --weights nano --crops 0 4 --out numbers.json
 """
 
 import argparse

@@ -55,6 +55,12 @@ def test_trains_validates_and_writes_weights(tmp_path):
     assert list((tmp_path / "log").glob("events*"))
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_trains_in_mixed_precision(tmp_path, precision):
+    state = weights(run(tmp_path, steps=2, loop={"precision": precision}))
+    assert all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())
+
+
 def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_one(tmp_path, monkeypatch):
     seen = []
     from entitytransfer import training_data
