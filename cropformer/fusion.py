@@ -7,12 +7,16 @@ queries x pixels exists: the memory beside the id map is that of one entity's bo
 Shapes: B images, T views, F frames, Q queries, H and W image pixels, h and w the stride-4 grid.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from . import rle
 from .entities import Entities
 from .queries import Queries
 from .resampling import view_weights
@@ -67,8 +71,9 @@ def fuse(
     min_score: float = 0.0,
     compat: Compat = None,
     source: Source = "B-OC",
+    overlap: bool = False,
 ) -> list[Entities]:
-    """Non-overlapping entities of every image, or of every frame of every clip, in order.
+    """The entities of every image, or of every frame of every clip, in order.
 
     Args:
         queries: the model's answer.
@@ -77,6 +82,7 @@ def fuse(
         compat: "official" keeps every choice of the published pipeline: two-step resizing, a quality factor
             that is the sigmoid of a probability, hidden and weak entities exported, order by class score.
         source: which predictions are fused.
+        overlap: let every entity keep all its pixels; otherwise a pixel belongs to the best class score.
 
     Returns:
         B * F results. ``query_ids`` tells which query an entity came from; entities of two frames with the same
@@ -92,7 +98,8 @@ def fuse(
             # The image decoder's queries hold one view each, as their only one.
             features = [0] if source == "I-O" else members
             size_hw = tuple(views.image_sizes_hw[image].tolist())
-            results.append(_paint(chosen, row, features, maps, size_hw=size_hw, min_score=min_score, compat=compat))
+            painting = _Painting(size_hw, overlap=overlap, device=chosen.mask_features.device)
+            results.append(_paint(chosen, row, features, maps, painting, min_score=min_score, compat=compat))
     return results
 
 
@@ -125,33 +132,56 @@ def _view_maps(views: Views, image: int, members: list[int], *, mask_features: T
     return maps
 
 
+class _Painting:
+    """The one id map of an image: 0 where a pixel is free, i + 1 where entity i is.
+
+    With ``overlap`` each mask is encoded as soon as it is painted, and its pixels are free again.
+    """
+
+    def __init__(self, size_hw: tuple[int, int], *, overlap: bool, device: torch.device) -> None:
+        self.ids = torch.zeros(size_hw, dtype=torch.int32, device=device)
+        self.overlap = overlap
+        self.rles: list[rle.RLE] = []
+
+    def add(self, claim: _Claim | None, *, number: int) -> None:
+        """Paint what entity ``number`` claims; None adds an entity without a pixel."""
+        if claim is not None:
+            claim.region.masked_fill_(claim.visible, number + 1)
+        if self.overlap:
+            self.rles += rle.encode_id_map(self.ids.cpu().numpy(), [number + 1])
+            self.ids.zero_()
+
+    def finish(self, count: int) -> list[rle.RLE]:
+        """The masks of all ``count`` entities."""
+        return self.rles if self.overlap else rle.encode_id_map(self.ids.cpu().numpy(), np.arange(1, count + 1))
+
+
 def _paint(
     queries: Queries,
     row: int,
     features: list[int],
     maps: list[ViewMap],
+    painting: _Painting,
     *,
-    size_hw: tuple[int, int],
     min_score: float,
     compat: Compat,
 ) -> Entities:
     """Walk the queries of one image in the order of their class score; each claims what is still free."""
     official = compat == "official"
-    ids = torch.zeros(size_hw, dtype=torch.int32, device=queries.mask_features.device)
     class_scores, order = queries.class_scores()[row].sort(descending=True, stable=True)
     kept, scores = [], []
     for class_score, query in zip(class_scores.tolist(), order.tolist()):
         if class_score < min_score:
             break
-        claim = _claim(queries.mask_logits_of(row, query)[features].float(), maps, ids)
+        claim = _claim(queries.mask_logits_of(row, query)[features].float(), maps, painting.ids)
         score = class_score * (claim.quality(official=official) if claim else 0.0)
-        if claim and score >= min_score:
-            claim.region.masked_fill_(claim.visible, len(kept) + 1)
         if official or (claim and score >= min_score):
+            painting.add(claim, number=len(kept))
             kept.append(query)
             scores.append(score)
-    return Entities.from_id_map(
-        ids.cpu().numpy(),
+    return Entities.from_rles(
+        tuple(painting.ids.shape),
+        painting.finish(len(kept)),
         scores,
         queries.labels()[row, kept].cpu().numpy(),
         embeddings=queries.embeddings[row, kept].float().cpu().numpy(),

@@ -54,6 +54,7 @@ class EntitySegmenter(CropFormer):
         max_side: int | None = None,
         min_score: float | None = None,
         compat: Compat = None,
+        overlap: bool = False,
     ) -> Entities:
         """Every entity of one image.
 
@@ -64,15 +65,22 @@ class EntitySegmenter(CropFormer):
             max_side: bound on the long side.
             min_score: entities below it are left out.
             compat: "official" for the published pipeline's choices, see ``fuse``.
+            overlap: let masks overlap, for recall; otherwise each pixel belongs to one entity at most.
 
         Returns:
-            Non-overlapping entities, best score first.
+            Entities, best score first.
 
         Raises:
             InputError: if the image cannot be read or is not RGB.
         """
         return self.segment_batch(
-            [image], crops=crops, short_side=short_side, max_side=max_side, min_score=min_score, compat=compat
+            [image],
+            crops=crops,
+            short_side=short_side,
+            max_side=max_side,
+            min_score=min_score,
+            compat=compat,
+            overlap=overlap,
         )[0]
 
     def segment_batch(
@@ -84,6 +92,7 @@ class EntitySegmenter(CropFormer):
         max_side: int | None = None,
         min_score: float | None = None,
         compat: Compat = None,
+        overlap: bool = False,
     ) -> list[Entities]:
         """Every entity of each image; arguments as in ``segment``.
 
@@ -103,7 +112,8 @@ class EntitySegmenter(CropFormer):
         for canvas in dict.fromkeys(item.pixels.shape for item in views):
             chosen = [i for i, item in enumerate(views) if item.pixels.shape == canvas]
             joined = batch_views([views[i] for i in chosen])
-            for i, entities in zip(chosen, self._infer(joined, min_score=min_score, compat=compat)):
+            found = self._infer(joined, min_score=min_score, compat=compat, overlap=overlap)
+            for i, entities in zip(chosen, found):
                 results[i] = entities
         return [entities for entities in results if entities is not None]
 
@@ -122,10 +132,12 @@ class EntitySegmenter(CropFormer):
         """
         s = self.settings
         sides = {"short_side": short_side or s.short_side, "max_side": max_side or s.max_side}
-        return self._infer(make_clip_views(frames, **sides), min_score=min_score, compat=None)
+        return self._infer(make_clip_views(frames, **sides), min_score=min_score)
 
     @torch.inference_mode()
-    def _infer(self, views: Views, *, min_score: float | None, compat: Compat) -> list[Entities]:
+    def _infer(
+        self, views: Views, *, min_score: float | None, compat: Compat = None, overlap: bool = False
+    ) -> list[Entities]:
         views = views.to(self.device)
         min_score = self.settings.min_score if min_score is None else min_score
-        return fuse(self(views), views, min_score=0.0 if compat else min_score, compat=compat)
+        return fuse(self(views), views, min_score=0.0 if compat else min_score, compat=compat, overlap=overlap)
