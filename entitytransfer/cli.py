@@ -177,12 +177,13 @@ def _add_convert(commands: _Commands) -> None:
     parser = _add_command(commands, "convert", _run_convert, summary=summary)
     parser.add_argument("source", type=Path, metavar="SRC", help="published .pth or .pkl, or any .safetensors")
     parser.add_argument("destination", type=Path, metavar="DST", help="the .safetensors file to write")
+    parser.add_argument("--half", action="store_true", help="store fp16, half the size")
 
 
 def _run_convert(arguments: argparse.Namespace) -> int:
     from entitytransfer.convert import convert
 
-    print(convert(arguments.source, arguments.destination))
+    print(convert(arguments.source, arguments.destination, half=arguments.half))
     return 0
 
 

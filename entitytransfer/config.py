@@ -51,7 +51,7 @@ def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
         optimisation=Optimisation(max_steps=config["trainer"]["max_steps"], **config["optimisation"]),
         loop=LoopOptions(seed=config["seed"], **_without(config["trainer"], "max_steps")),
         out=out,
-        init=_path(config["init"]),
+        init=config["init"],
         init_backbone=_path(config["init_backbone"]),
         dry_run=dry_run,
     )

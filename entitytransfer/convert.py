@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
+import torch
+
 from cropformer import InputError, load_with_report, save_checkpoint
 
 
-def convert(source: Path, destination: Path) -> str:
+def convert(source: Path, destination: Path, *, half: bool = False) -> str:
     """Read a checkpoint, prove that it fills its model, write it, and tell what was done.
+
+    Args:
+        source: any known checkpoint.
+        destination: the file to write.
+        half: store fp16, half the size and about three decimal digits.
 
     Raises:
         InputError: the source is missing, damaged or no known checkpoint, or the destination is not a
@@ -16,7 +23,8 @@ def convert(source: Path, destination: Path) -> str:
         raise InputError(f"{destination} must end in .safetensors; give it that name.")
     model, report = load_with_report(source)
     state = model.state_dict()
-    save_checkpoint(destination, state, architecture=model.architecture, settings=model.settings)
+    dtype = torch.float16 if half else torch.float32
+    save_checkpoint(destination, state, architecture=model.architecture, settings=model.settings, dtype=dtype)
     a = model.architecture
     parameters = sum(parameter.numel() for parameter in model.parameters())
     kind = "CropFormer" if a.association_feedforward else "Mask2Former"

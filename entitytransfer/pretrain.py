@@ -17,14 +17,15 @@ from torch.utils.data import DataLoader
 
 from cropformer import (
     Architecture,
+    EntitySegmenter,
     EntityTraining,
     InputError,
     Optimisation,
     SetLoss,
     TestSettings,
     build,
+    load,
     load_backbone,
-    read_checkpoint,
     save_checkpoint,
 )
 from entitytransfer.adapter import Sample
@@ -94,7 +95,7 @@ def pretrain(
     optimisation: Optimisation,
     loop: LoopOptions,
     out: Path,
-    init: Path | None = None,
+    init: str | Path | None = None,
     init_backbone: Path | None = None,
     dry_run: bool = False,
 ) -> Path:
@@ -110,7 +111,7 @@ def pretrain(
         optimisation: optimiser and schedule.
         loop: checkpoints, validation, precision, seed.
         out: folder of the run.
-        init: weights to start from.
+        init: weights to start from, "nano" or a path.
         init_backbone: backbone weights to start from.
         dry_run: stop after two steps, without writing weights.
 
@@ -124,7 +125,7 @@ def pretrain(
     lightning.seed_everything(loop.seed, verbose=False)
     model = build(architecture, settings=settings)
     if init is not None:
-        model.load_state_dict(read_checkpoint(init).state)
+        _start_from(model, init)
     if init_backbone is not None:
         load_backbone(model.backbone, init_backbone)
     module = EntityTraining(model, loss=loss, optimisation=optimisation, evaluator=AveragePrecision())
@@ -141,6 +142,13 @@ def pretrain(
     if not dry_run:
         save_checkpoint(weights, model.state_dict(), architecture=architecture, settings=settings)
     return weights
+
+
+def _start_from(model: EntitySegmenter, init: str | Path) -> None:
+    state = load(init).state_dict()
+    if {name: t.shape for name, t in state.items()} != {name: t.shape for name, t in model.state_dict().items()}:
+        raise InputError(f"{init} holds another model than the one to be trained; choose the model= it was made as")
+    model.load_state_dict(state)
 
 
 def _silence_known_warnings() -> None:

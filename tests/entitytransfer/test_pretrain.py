@@ -119,6 +119,20 @@ def test_init_weights_are_taken_over(tmp_path):
     assert all(weights(second)[name].equal(tensor) for name, tensor in weights(first).items())
 
 
+def test_init_weights_of_another_model_are_refused(tmp_path, tiny_weights):
+    with pytest.raises(InputError, match="another model"):
+        pretrain(
+            ARCHITECTURE,
+            settings=SETTINGS,
+            data=DataOptions((SetSource(str(TINY)),)),
+            loss=SetLoss(),
+            optimisation=Optimisation(),
+            loop=LoopOptions(accelerator="cpu"),
+            out=tmp_path,
+            init=tiny_weights,
+        )
+
+
 def test_dry_run_forecasts_and_writes_nothing(tmp_path, capsys):
     overrides = [
         "model=nano",
