@@ -15,10 +15,10 @@ from entitytransfer.predictions import ensure_writable
 from entitytransfer.segment import SegmentOptions, load_model, segment_clip, segment_images
 
 _ASSETS = Path(__file__).parent / "assets"
-PHOTO = Job(_ASSETS / "kitchen.jpg", "kitchen", is_clip=False)
+PHOTO = Job(_ASSETS / "riders.jpg", "riders", is_clip=False)
 CLIP = Job(_ASSETS / "crossing_cars.mp4", "crossing_cars", is_clip=True)
 CREDITS = (
-    "Photo: image 7574 of COCO val2017, from Flickr, CC BY 2.0. "
+    "Photo: image 7281 of COCO val2017, from Flickr, CC BY 2.0. "
     "Clip: Intel IoT sample videos, CC BY 4.0, cut and scaled."
 )
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4"}

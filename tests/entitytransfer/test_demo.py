@@ -24,9 +24,9 @@ def page(tmp_path: Path, tiny_weights: Path, clip_file: Path, monkeypatch: pytes
 
 def test_results_lie_beside_the_page(capsys: pytest.CaptureFixture[str], page: Path):
     assert f"Open {page} in a browser." in capsys.readouterr().out
-    for name in ("kitchen_overlay.png", "crossing_cars_overlay.mp4"):
+    for name in ("riders_overlay.png", "crossing_cars_overlay.mp4"):
         assert (page.parent / name).stat().st_size > 1000
-    assert json.loads((page.parent / "kitchen.json").read_text())
+    assert json.loads((page.parent / "riders.json").read_text())
     assert json.loads((page.parent / "crossing_cars_ytvis.json").read_text())
 
 
@@ -35,7 +35,7 @@ def test_the_page_holds_inputs_and_overlays(page: Path):
     contents = [base64.b64decode(content) for _, content in embedded]
     assert [media_type for media_type, _ in embedded] == ["image/jpeg", "image/png", "video/mp4", "video/mp4"]
     assert contents[0] == PHOTO.path.read_bytes()
-    assert contents[1] == (page.parent / "kitchen_overlay.png").read_bytes()
+    assert contents[1] == (page.parent / "riders_overlay.png").read_bytes()
     assert contents[3] == (page.parent / "crossing_cars_overlay.mp4").read_bytes()
 
 
@@ -46,7 +46,7 @@ def test_the_page_needs_no_network(page: Path):
 
 def test_the_page_tells_the_numbers(page: Path):
     numbers = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.read_text()))
-    entities = json.loads((page.parent / "kitchen.json").read_text())
+    entities = json.loads((page.parent / "riders.json").read_text())
     tracks = json.loads((page.parent / "crossing_cars_ytvis.json").read_text())
     assert numbers["weights"] == "tiny"
     assert numbers["entities"] == str(len(entities))
