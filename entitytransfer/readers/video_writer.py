@@ -10,6 +10,8 @@ from av.video.stream import VideoStream
 
 from entitytransfer.predictions import atomic_path
 
+# A short look-ahead: by default x264 holds dozens of frames, which makes memory grow with their size.
+_X264 = {"preset": "veryfast", "crf": "20", "rc-lookahead": "4", "sync-lookahead": "0"}
 _CLOCK_HZ = 90_000  # the clock of MPEG: a frame at 24, 25, 30 or 30000/1001 per second is a whole number of ticks
 _BT709 = 1  # names the matrix, the primaries and the transfer curve alike (ITU-T H.273)
 _TV_RANGE = 1
@@ -69,7 +71,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode(self._to_yuv(image, self._last_tick)))
 
     def _add_stream(self) -> VideoStream:
-        stream = self._container.add_stream("libx264", rate=self._fps, options={"preset": "veryfast", "crf": "20"})
+        stream = self._container.add_stream("libx264", rate=self._fps, options=_X264)
         stream.height, stream.width = (side + side % 2 for side in self._size_hw)
         stream.pix_fmt = "yuv420p"
         codec = stream.codec_context
