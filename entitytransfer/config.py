@@ -11,7 +11,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cropformer import Architecture, InputError, Optimisation, SetLoss, TestSettings, named_architecture
+from cropformer import Architecture, InputError, Optimisation, SetLoss, TestSettings, atomic_path, named_architecture
+from entitytransfer.predictions import ensure_writable
 
 
 def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -35,17 +36,17 @@ def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
 
     config = composed("pretrain", overrides)
     data = dict(config["data"])
-    sources = data.pop("sets") or [{"root": data["root"]}]
+    sources = data.pop("sets") or [{"root": "."}]
     root = Path(data.pop("root"))
     sets = tuple(SetSource(**{**source, "root": str(root / source["root"])}) for source in sources)
     validation = data.pop("validation")
     out = Path(config["out"])
     if not dry_run:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+        with atomic_path(ensure_writable(out) / "config.yaml") as temporary:
+            temporary.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     return pretrain(
         _architecture(config["model"]),
-        settings=_test_settings(config["test"]),
+        settings=TestSettings(**config["test"]),
         data=DataOptions(sets=sets, validation=validation and str(root / validation), **_tuples(data)),
         loss=SetLoss(**config["loss"]),
         optimisation=Optimisation(max_steps=config["trainer"]["max_steps"], **config["optimisation"]),
@@ -59,10 +60,6 @@ def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
 
 def _architecture(model: dict[str, Any]) -> Architecture:
     return named_architecture(model["name"], num_queries=model["num_queries"])
-
-
-def _test_settings(numbers: dict[str, Any]) -> TestSettings:
-    return TestSettings(**numbers)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -151,10 +151,11 @@ def test_dry_run_forecasts_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_config_runs_and_is_saved_beside_the_outputs(tmp_path):
+def test_config_runs_and_is_saved_beside_the_outputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(TINY.parent)
     overrides = [
         "model=nano",
-        f"data.root={TINY}",
+        f"data.root={TINY.name}",
         f"out={tmp_path}",
         "data.short_sides=[64]",
         "data.max_side=96",
