@@ -10,8 +10,8 @@ from av.video.stream import VideoStream
 
 from entitytransfer.predictions import atomic_path
 
-# A short look-ahead: by default x264 holds dozens of frames, which makes memory grow with their size.
-_X264 = {"preset": "veryfast", "crf": "20", "rc-lookahead": "4", "sync-lookahead": "0"}
+# A short look-ahead and few threads: by default x264 holds dozens of frames, and more of them on more cores.
+_X264 = {"preset": "veryfast", "crf": "20", "rc-lookahead": "4", "sync-lookahead": "0", "threads": "2"}
 _CLOCK_HZ = 90_000  # the clock of MPEG: a frame at 24, 25, 30 or 30000/1001 per second is a whole number of ticks
 _BT709 = 1  # names the matrix, the primaries and the transfer curve alike (ITU-T H.273)
 _TV_RANGE = 1
