@@ -175,7 +175,7 @@ def _run_pretrain(arguments: argparse.Namespace) -> int:
 def _add_convert(commands: _Commands) -> None:
     summary = "turn a published checkpoint into this project's safetensors"
     parser = _add_command(commands, "convert", _run_convert, summary=summary)
-    parser.add_argument("source", type=Path, metavar="SRC", help="published .pth or .pkl, or any .safetensors")
+    parser.add_argument("source", type=Path, metavar="SRC", help="published .pth, or any .safetensors")
     parser.add_argument("destination", type=Path, metavar="DST", help="the .safetensors file to write")
     parser.add_argument("--half", action="store_true", help="store fp16, half the size")
 

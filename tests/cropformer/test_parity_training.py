@@ -1,6 +1,7 @@
 """The published training step, reproduced: views, targets, matching, every loss and the gradients."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +93,16 @@ def test_targets(case):
         assert (target.valid.numpy() == (saved[f"tgt3d_{i}_ids"] >= 0)).all()
 
 
+@dataclass(frozen=True)
 class Recording(SetLoss):
     """Matches by itself, notes the pairs, then goes on with the recorded ones.
 
     Entities that no sampled point touches cost exactly the same, so rounding alone decides which of their queries
     is whose; ``test_matching`` compares the assignments by their cost.
     """
+
+    expected: list = field(default_factory=list)
+    noted: list = field(default_factory=list)
 
     def match(self, queries, targets, *, draw):
         ours, surplus = super().match(queries, targets, draw=draw)
@@ -120,9 +125,7 @@ def step(case):
             module.p = 0.0  # as the fixture was made
     queries = model(views)
     replay = Replay(saved)
-    loss = Recording(points=128, draw=replay)
-    object.__setattr__(loss, "noted", [])
-    object.__setattr__(loss, "expected", recorded_pairs(saved, meta))
+    loss = Recording(points=128, draw=replay, expected=recorded_pairs(saved, meta))
     canvas_hw = tuple(views.pixels.shape[-2:])
     losses = cropformer_losses(queries, [target.padded(canvas_hw) for target in targets], loss=loss)
     assert not replay.points
