@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import rle
 from .architecture import Architecture, TestSettings
+from .assembly import build
 from .checkpoint import LoadReport, load_backbone, read_checkpoint, save_checkpoint
 from .entities import Entities
 from .errors import InputError
 from .files import atomic_path
 from .fusion import fuse
 from .images import IMAGE_SUFFIXES, read_image
+from .loading import load, load_with_report
 from .losses import SetLoss, cropformer_losses
 from .model import CropFormer
 from .optimisation import Optimisation
@@ -24,7 +26,7 @@ from .predictor import EntitySegmenter
 from .queries import Queries
 from .training_views import TrainingBatch, TrainingCrop, draw_training_crop, training_views
 from .views import Target, Views, batch_views, crop_target, make_clip_views, make_views
-from .zoo import build, build_model, load, load_with_report, named_architecture
+from .zoo import build_model, named_architecture
 
 if TYPE_CHECKING:
     from .training import EntityTraining

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .errors import InputError
 
@@ -35,6 +36,17 @@ class ResNetNumbers:
 
 
 @dataclass(frozen=True)
+class HorNetNumbers:
+    """HorNet: width of the first stage; blocks, order and spectrum height (0: local filter only) of each stage."""
+
+    channels: int = 192
+    depths: tuple[int, ...] = (2, 3, 18, 2)
+    orders: tuple[int, ...] = (2, 3, 4, 5)
+    spectra: tuple[int, ...] = (0, 0, 24, 12)
+    drop_path: float = 0.6
+
+
+@dataclass(frozen=True)
 class TimmNumbers:
     """A timm model by name, see ``TimmBackbone``."""
 
@@ -42,8 +54,11 @@ class TimmNumbers:
     dense_last_stage: bool = False
 
 
-BackboneNumbers = SwinNumbers | ResNetNumbers | TimmNumbers
-BACKBONE_KINDS = {"swin": SwinNumbers, "resnet": ResNetNumbers, "timm": TimmNumbers}
+BackboneNumbers = SwinNumbers | ResNetNumbers | HorNetNumbers | TimmNumbers
+BACKBONE_KINDS = {"swin": SwinNumbers, "resnet": ResNetNumbers, "hornet": HorNetNumbers, "timm": TimmNumbers}
+AssociationKind = Literal[
+    "none", "cross", "cross+self", "cross+feedforward", "cross+self+feedforward", "learned", "object_tokens"
+]
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class Architecture:
     """Everything needed to build a model; plain numbers, so that a weights file can carry them as JSON.
 
     Attributes:
-        backbone: "swin", "resnet" or "timm".
+        backbone: "swin", "resnet", "hornet" or "timm".
         backbone_numbers: the fields of its dataclass.
         channels: width C of the pixel decoder and the query decoder.
         num_queries: Q.
@@ -60,7 +75,13 @@ class Architecture:
         encoder_feedforward: their hidden width.
         decoder_layers: query decoder layers.
         decoder_feedforward: their hidden width.
-        association_feedforward: hidden width of the association module; 0 builds a plain Mask2Former.
+        association: how image-level queries become batch-level ones: the parts of the association module (Table
+            9c), or what takes its place (Table 7): "learned" queries as in video Mask2Former, "object_tokens" as in
+            VITA. "none" is a plain Mask2Former, which takes one view per image.
+        association_feedforward: hidden width of the association module; 0 where it has no feed-forward part.
+        association_layers: layers of the object token decoder; the other kinds have one.
+        batch_layers: decoder layers that the batch-level queries go through; None for all, 0 to predict straight
+            from the object tokens as VITA does.
         heads: attention heads, the same everywhere.
         points: points that a head reads on a level.
     """
@@ -74,7 +95,10 @@ class Architecture:
     encoder_feedforward: int = 1024
     decoder_layers: int = 9
     decoder_feedforward: int = 2048
+    association: AssociationKind = "cross+self+feedforward"
     association_feedforward: int = 2048
+    association_layers: int = 1
+    batch_layers: int | None = None
     heads: int = 8
     points: int = 4
 
@@ -86,7 +110,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class TestSettings:
-    """How the weights are meant to be tested: input size, crops, and the score below which nothing is shown."""
+    """How the weights are meant to be tested: input size, crops, and the score below which nothing is shown.
+
+    ``crop_ratio`` is the side of a crop over the side of the image.
+    """
 
     __test__ = False  # not a test case, whatever its name suggests to pytest
 
@@ -94,6 +121,7 @@ class TestSettings:
     max_side: int = 1333
     crops: int = 4
     min_score: float = 0.5
+    crop_ratio: float = 0.7
 
 
 def infer_architecture(shapes: Shapes, path: str | Path) -> Architecture:
@@ -121,7 +149,7 @@ def infer_architecture(shapes: Shapes, path: str | Path) -> Architecture:
             encoder_feedforward=shapes["pixel_decoder.layers.0.feedforward.linear1.weight"][0],
             decoder_layers=_count(shapes, r"query_decoder\.layers\.(\d+)\."),
             decoder_feedforward=shapes["query_decoder.layers.0.feedforward.linear1.weight"][0],
-            association_feedforward=shapes.get("association.feedforward.linear1.weight", (0,))[0],
+            **_infer_association(shapes),
         )
     except KeyError as error:
         raise InputError(f"{path} is not a CropFormer or Mask2Former checkpoint: it has no tensor {error}") from error
@@ -133,6 +161,24 @@ def _infer_backbone(shapes: Shapes) -> tuple[str, dict]:
     if "backbone.stem.conv.weight" in shapes:
         return "resnet", _infer_resnet(shapes)
     raise KeyError("backbone.patch_embed.proj.weight or backbone.stem.conv1.weight")
+
+
+def _infer_association(shapes: Shapes) -> dict:
+    """Kind, width and layers of what makes batch-level queries; none of it in a plain Mask2Former."""
+    if not any(name.startswith("association.") for name in shapes):
+        return {"association": "none", "association_feedforward": 0}
+    if "association.queries.weight" in shapes:
+        layers = _count(shapes, r"association\.layers\.(\d+)\.")
+        width = shapes.get("association.layers.0.feedforward.linear1.weight", (0,))[0]
+        kind = "object_tokens" if layers else "learned"
+        return {"association": kind, "association_feedforward": width, "association_layers": layers or 1}
+    width = shapes.get("association.feedforward.linear1.weight", (0,))[0]
+    parts = [
+        "cross",
+        "self" if "association.self_attention.in_proj_weight" in shapes else "",
+        "feedforward" if width else "",
+    ]
+    return {"association": "+".join(filter(None, parts)), "association_feedforward": width}
 
 
 def _infer_swin(shapes: Shapes) -> dict:

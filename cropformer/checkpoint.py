@@ -117,7 +117,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         architecture, settings = _read_metadata(metadata, path)
     else:
         architecture = infer_architecture({k: tuple(v.shape) for k, v in kept.items()}, path)
-        settings = TestSettings(crops=4 if architecture.association_feedforward else 0)
+        settings = TestSettings(crops=0 if architecture.association == "none" else 4)
     return Checkpoint(
         {k: v.float() if v.is_floating_point() else v for k, v in kept.items()},
         architecture,

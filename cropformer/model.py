@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from .association import Association
 from .errors import InputError
 from .pixel_decoder import PixelDecoder, PixelFeatures
 from .queries import Queries
@@ -23,7 +22,9 @@ class CropFormer(nn.Module):
         backbone: module from pixels [B,3,H,W] to {stride: [B,C_stride,h,w]} for strides 4, 8, 16, 32.
         pixel_decoder: backbone features to pixel features.
         query_decoder: pixel features to queries; used for each view alone and for all views together.
-        association: image-level to batch-level queries; without it the model is a plain Mask2Former.
+        association: image-level states [B,T,Q,C] to batch-level states [B,Q,C]; without it the model is a plain
+            Mask2Former.
+        batch_layers: layers of the query decoder that batch-level queries go through; None for all.
     """
 
     def __init__(
@@ -31,13 +32,16 @@ class CropFormer(nn.Module):
         backbone: nn.Module,
         pixel_decoder: PixelDecoder,
         query_decoder: QueryDecoder,
-        association: Association | None,
+        association: nn.Module | None,
+        *,
+        batch_layers: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pixel_decoder = pixel_decoder
         self.query_decoder = query_decoder
         self.association = association
+        self.batch_layers = batch_layers
 
     def forward(self, views: Views) -> Queries:
         """Queries shared by the T views of each image; ``Queries.per_view`` holds the image-level ones.
@@ -72,7 +76,8 @@ class CropFormer(nn.Module):
             raise InputError("a model without an association module takes one view per image; use crops=0")
         states = per_view.embeddings.unflatten(0, (-1, views))  # [BT,Q,C] -> [B,T,Q,C]
         start = self.association(states, query_code=self.query_decoder.query_positions.weight)
-        return replace(self.query_decoder(features, views=views, start=start), per_view=per_view)
+        fused = self.query_decoder(features, views=views, start=start, depth=self.batch_layers)
+        return replace(fused, per_view=per_view)
 
     @property
     def device(self) -> torch.device:

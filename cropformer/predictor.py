@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from .architecture import Architecture, TestSettings
-from .association import Association
 from .entities import Entities
 from .fusion import Compat, fuse
 from .images import ImageLike
@@ -36,12 +35,12 @@ class EntitySegmenter(CropFormer):
         backbone: nn.Module,
         pixel_decoder: PixelDecoder,
         query_decoder: QueryDecoder,
-        association: Association | None,
+        association: nn.Module | None,
         *,
         architecture: Architecture,
         settings: TestSettings,
     ) -> None:
-        super().__init__(backbone, pixel_decoder, query_decoder, association)
+        super().__init__(backbone, pixel_decoder, query_decoder, association, batch_layers=architecture.batch_layers)
         self.architecture = architecture
         self.settings = settings
 

@@ -72,22 +72,26 @@ class QueryDecoder(nn.Module):
         self.class_head = nn.Linear(channels, num_classes + 1)
         self.mask_head = MLP(channels, out_channels=channels)
 
-    def forward(self, features: PixelFeatures, *, views: int = 1, start: Tensor | None = None) -> Queries:
+    def forward(
+        self, features: PixelFeatures, *, views: int = 1, start: Tensor | None = None, depth: int | None = None
+    ) -> Queries:
         """Decode ``views`` = T views jointly.
 
         Args:
             features: levels and mask features of B*T views, [B*T,C,h,w] each.
             views: T, how many consecutive views share their queries.
             start: initial state [B,Q,C] from the association module; the learnable queries otherwise.
+            depth: layers to go through; None for all, 0 to predict straight from ``start``.
 
         Returns:
             The last prediction set, with the earlier ones as ``intermediate``.
         """
         mask_features = features.mask_features.unflatten(0, (-1, views))  # [BT,C,h,w] -> [B,T,C,h,w]
-        memories = [self._remember(i, level, mask_features) for i, level in enumerate(features.levels)]
+        levels = features.levels if depth != 0 else ()
+        memories = [self._remember(i, level, mask_features) for i, level in enumerate(levels)]
         state = self.query_features.weight.expand(len(mask_features), -1, -1) if start is None else start
         sets = [self._predict(state, mask_features)]
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.layers[:depth]):
             memory = memories[i % len(memories)]
             keep = attention_keep(sets[-1].mask_embeddings, memory.mask_features)
             state = layer(state, memory, query_code=self.query_positions.weight, keep=keep)

@@ -27,7 +27,7 @@ def convert(source: Path, destination: Path, *, half: bool = False) -> str:
     save_checkpoint(destination, state, architecture=model.architecture, settings=model.settings, dtype=dtype)
     a = model.architecture
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    kind = "CropFormer" if a.association_feedforward else "Mask2Former"
+    kind = "Mask2Former" if a.association == "none" else "CropFormer"
     return (
         f"{report}\n{kind} on {a.backbone}, {a.num_queries} queries, {a.num_classes} classes, "
         f"{parameters / 1e6:.1f} M parameters\n{destination}: {destination.stat().st_size / 1e6:.1f} MB"

@@ -15,14 +15,14 @@ import cropformer
 from cropformer import InputError, TestSettings, load, load_with_report, read_checkpoint, save_checkpoint
 from cropformer.architecture import infer_architecture
 from cropformer.checkpoint import IGNORED, OFFICIAL_RULES, official_to_ours
-from cropformer.zoo import cropformer_r50, cropformer_swin_l, cropformer_swin_t
+from cropformer.zoo import cropformer_r50, cropformer_swin_l, cropformer_swin_t, mask2former_swin_t
 
 DATA = Path(__file__).parents[1] / "data"
 PUBLISHED = {
     "swin_t": cropformer_swin_t(),
     "swin_l": cropformer_swin_l(),
     "r50": cropformer_r50(),
-    "m2f_swin_t": replace(cropformer_swin_t(), association_feedforward=0),
+    "m2f_swin_t": mask2former_swin_t(),
 }
 
 
