@@ -137,7 +137,7 @@ def infer_architecture(shapes: Shapes, path: str | Path) -> Architecture:
         InputError: if the names are not those of a CropFormer or Mask2Former with a known backbone.
     """
     try:
-        backbone, numbers = _infer_backbone(shapes)
+        backbone, numbers = infer_backbone(shapes)
         channels = shapes["pixel_decoder.mask_projection.weight"][0]
         return Architecture(
             backbone,
@@ -155,12 +155,19 @@ def infer_architecture(shapes: Shapes, path: str | Path) -> Architecture:
         raise InputError(f"{path} is not a CropFormer or Mask2Former checkpoint: it has no tensor {error}") from error
 
 
-def _infer_backbone(shapes: Shapes) -> tuple[str, dict]:
+def infer_backbone(shapes: Shapes) -> tuple[str, dict]:
+    """Kind and numbers of the backbone in tensors under our names.
+
+    Raises:
+        KeyError: if they do not make a backbone whose numbers can be read off.
+    """
     if "backbone.patch_embed.proj.weight" in shapes:
         return "swin", _infer_swin(shapes)
     if "backbone.stem.conv.weight" in shapes:
         return "resnet", _infer_resnet(shapes)
-    raise KeyError("backbone.patch_embed.proj.weight or backbone.stem.conv1.weight")
+    if "backbone.stages.0.0.gnconv.proj_in.weight" in shapes:
+        return "hornet", _infer_hornet(shapes)
+    raise KeyError("backbone.patch_embed.proj.weight, backbone.stem.conv1.weight or backbone.stages.0.0.gnconv.*")
 
 
 def _infer_association(shapes: Shapes) -> dict:
@@ -200,6 +207,17 @@ def _infer_resnet(shapes: Shapes) -> dict:
         "stem": shapes["backbone.stem.conv.weight"][0],
         "width": shapes["backbone.stages.0.0.conv1.conv.weight"][0],
         "channels": shapes["backbone.stages.0.0.conv3.conv.weight"][0],
+    }
+
+
+def _infer_hornet(shapes: Shapes) -> dict:
+    stages = range(_count(shapes, r"backbone\.stages\.(\d+)\."))
+    spectrum = "backbone.stages.{}.0.gnconv.dwconv.complex_weight"
+    return {
+        "channels": shapes["backbone.downsample_layers.0.0.weight"][0],
+        "depths": tuple(_count(shapes, rf"backbone\.stages\.{i}\.(\d+)\.") for i in stages),
+        "orders": tuple(_count(shapes, rf"backbone\.stages\.{i}\.0\.gnconv\.pws\.(\d+)\.") + 1 for i in stages),
+        "spectra": tuple(shapes.get(spectrum.format(i), (0, 0))[1] for i in stages),
     }
 
 

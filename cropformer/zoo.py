@@ -39,17 +39,17 @@ def cropformer_swin_t(*, num_queries: int = 100, num_classes: int = 1) -> Archit
 
 
 def cropformer_swin_s(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Swin-S."""
+    """Swin-S, 70.3 M parameters."""
     return _published("swin", SwinNumbers(depths=(2, 2, 18, 2)), num_queries, num_classes)
 
 
 def cropformer_swin_b(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Swin-B with window 7."""
+    """Swin-B with window 7, 108.3 M parameters."""
     return _published("swin", SwinNumbers(128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)), num_queries, num_classes)
 
 
 def cropformer_swin_b_w12(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Swin-B with window 12."""
+    """Swin-B with window 12, 108.5 M parameters."""
     return _published(
         "swin", SwinNumbers(128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32), window=12), num_queries, num_classes
     )
@@ -61,7 +61,7 @@ def cropformer_swin_l(*, num_queries: int = 100, num_classes: int = 1) -> Archit
 
 
 def cropformer_swin_l_w12(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Swin-L with window 12."""
+    """Swin-L with window 12, 217.0 M parameters."""
     return _published(
         "swin", SwinNumbers(192, depths=(2, 2, 18, 2), heads=(6, 12, 24, 48), window=12), num_queries, num_classes
     )
@@ -82,42 +82,42 @@ def mask2former(architecture: Architecture) -> Architecture:
 
 
 def mask2former_r50(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Plain Mask2Former on ResNet-50."""
+    """Plain Mask2Former on ResNet-50, 43.9 M parameters."""
     return mask2former(cropformer_r50(num_queries=num_queries, num_classes=num_classes))
 
 
 def mask2former_swin_t(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Plain Mask2Former on Swin-T."""
+    """Plain Mask2Former on Swin-T, 47.4 M parameters."""
     return mask2former(cropformer_swin_t(num_queries=num_queries, num_classes=num_classes))
 
 
 def mask2former_swin_s(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Plain Mask2Former on Swin-S."""
+    """Plain Mask2Former on Swin-S, 68.7 M parameters."""
     return mask2former(cropformer_swin_s(num_queries=num_queries, num_classes=num_classes))
 
 
 def mask2former_swin_b(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Plain Mask2Former on Swin-B with window 7."""
+    """Plain Mask2Former on Swin-B with window 7, 106.7 M parameters."""
     return mask2former(cropformer_swin_b(num_queries=num_queries, num_classes=num_classes))
 
 
 def mask2former_swin_b_w12(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Plain Mask2Former on Swin-B with window 12."""
+    """Plain Mask2Former on Swin-B with window 12, 106.9 M parameters."""
     return mask2former(cropformer_swin_b_w12(num_queries=num_queries, num_classes=num_classes))
 
 
 def mask2former_swin_l(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Plain Mask2Former on Swin-L with window 7."""
+    """Plain Mask2Former on Swin-L with window 7, 215.2 M parameters."""
     return mask2former(cropformer_swin_l(num_queries=num_queries, num_classes=num_classes))
 
 
 def mask2former_swin_l_w12(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
-    """Plain Mask2Former on Swin-L with window 12."""
+    """Plain Mask2Former on Swin-L with window 12, 215.5 M parameters."""
     return mask2former(cropformer_swin_l_w12(num_queries=num_queries, num_classes=num_classes))
 
 
 def mask2former_hornet_l(*, num_queries: int = 200, num_classes: int = 1) -> Architecture:
-    """Plain Mask2Former on HorNet-L."""
+    """Plain Mask2Former on HorNet-L, 220.6 M parameters, with 200 queries."""
     return mask2former(cropformer_hornet_l(num_queries=num_queries, num_classes=num_classes))
 
 

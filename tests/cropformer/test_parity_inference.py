@@ -14,7 +14,7 @@ DATA = Path(__file__).parents[1] / "data" / "parity"
 HEADS = 8
 
 
-@pytest.fixture(scope="module", params=["swin", "r50"])
+@pytest.fixture(scope="module", params=["swin", "r50", "hornet"])
 def case(request):
     kind = request.param
     model = cropformer.load(DATA / f"{kind}_tiny_state.safetensors")
