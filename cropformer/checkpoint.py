@@ -1,179 +1,185 @@
-"""Checkpoints: the published key layout and our own, read safely, with the architecture inferred from shapes.
+"""Checkpoints: weights in any known layout read safely into a model, and written in our layout or the official one.
 
 Our files are safetensors; their metadata holds a JSON ``Architecture`` and the test settings of the weights.
 """
 
 from __future__ import annotations
 
+import io
 import json
-import re
+import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .architecture import Architecture, TestSettings, infer_architecture
+from .architecture import Architecture, TestSettings, infer_architecture, infer_backbone
 from .errors import InputError
 from .files import atomic_path
-
-# Published names to ours, applied in order. Each pattern is anchored at the start of the key.
-OFFICIAL_RULES: tuple[tuple[str, str], ...] = (
-    (r"sem_seg_head\.pixel_decoder\.(pixel_decoder\.)+", r"sem_seg_head.pixel_decoder."),
-    (r"backbone\.norm(\d)\.", r"backbone.norms.\1."),
-    (r"backbone\.stem\.conv1\.norm\.", r"backbone.stem.norm."),
-    (r"backbone\.stem\.conv1\.", r"backbone.stem.conv."),
-    (r"backbone\.res(\d)\.(\d+)\.(conv\d|shortcut)\.norm\.", r"backbone.stages.res\1.\2.\3.norm."),
-    (r"backbone\.res(\d)\.(\d+)\.(conv\d|shortcut)\.weight", r"backbone.stages.res\1.\2.\3.conv.weight"),
-    (r"sem_seg_head\.pixel_decoder\.input_proj\.(\d)\.0\.", r"pixel_decoder.input_projections.\1.conv."),
-    (r"sem_seg_head\.pixel_decoder\.input_proj\.(\d)\.1\.", r"pixel_decoder.input_projections.\1.norm."),
-    (r"sem_seg_head\.pixel_decoder\.transformer\.level_embed", r"pixel_decoder.level_embed"),
-    (r"sem_seg_head\.pixel_decoder\.transformer\.encoder\.layers\.(\d+)\.", r"pixel_decoder.layers.\1."),
-    (r"(pixel_decoder\.layers\.\d+)\.self_attn\.", r"\1.attention."),
-    (r"(pixel_decoder\.layers\.\d+)\.norm1\.", r"\1.norm."),
-    (r"(pixel_decoder\.layers\.\d+)\.norm2\.", r"\1.feedforward.norm."),
-    (r"(pixel_decoder\.layers\.\d+)\.(linear\d)\.", r"\1.feedforward.\2."),
-    (r"sem_seg_head\.pixel_decoder\.adapter_1\.norm\.", r"pixel_decoder.lateral.norm."),
-    (r"sem_seg_head\.pixel_decoder\.adapter_1\.", r"pixel_decoder.lateral.conv."),
-    (r"sem_seg_head\.pixel_decoder\.layer_1\.norm\.", r"pixel_decoder.output.norm."),
-    (r"sem_seg_head\.pixel_decoder\.layer_1\.", r"pixel_decoder.output.conv."),
-    (r"sem_seg_head\.pixel_decoder\.mask_features\.", r"pixel_decoder.mask_projection."),
-    (r"sem_seg_head\.predictor\.make_3d\.enc_crosattn_3d\.0\.", r"association.cross_attention."),
-    (r"sem_seg_head\.predictor\.make_3d\.enc_selfattn_3d\.0\.", r"association.self_attention."),
-    (r"sem_seg_head\.predictor\.make_3d\.enc_ffn_3d\.0\.", r"association.feedforward."),
-    (
-        r"sem_seg_head\.predictor\.transformer_cross_attention_layers\.(\d+)\.",
-        r"query_decoder.layers.\1.cross_attention.",
-    ),
-    (
-        r"sem_seg_head\.predictor\.transformer_self_attention_layers\.(\d+)\.",
-        r"query_decoder.layers.\1.self_attention.",
-    ),
-    (r"sem_seg_head\.predictor\.transformer_ffn_layers\.(\d+)\.", r"query_decoder.layers.\1.feedforward."),
-    (r"(.*(?:cross|self)_attention)\.(?:multihead_attn|self_attn)\.", r"\1."),
-    (r"sem_seg_head\.predictor\.decoder_norm\.", r"query_decoder.norm."),
-    (r"sem_seg_head\.predictor\.(?:query_feat|static_query)\.", r"query_decoder.query_features."),
-    (r"sem_seg_head\.predictor\.query_embed\.", r"query_decoder.query_positions."),
-    (r"sem_seg_head\.predictor\.level_embed\.", r"query_decoder.level_embed."),
-    (r"sem_seg_head\.predictor\.class_embed\.", r"query_decoder.class_head."),
-    (r"sem_seg_head\.predictor\.mask_embed\.", r"query_decoder.mask_head."),
-)
-# Constants that the published code stores but no model needs.
-IGNORED = re.compile(r"criterion(_2d|_3d)?\.empty_weight$|.*relative_position_index$|pixel_(mean|std)$")
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of the tensors of a file: names ``loaded``, ``ignored``, ``unexpected`` and ``missing``."""
-
-    loaded: tuple[str, ...]
-    ignored: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    missing: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """One line of counts, then the names that a reader should know of."""
-        lines = [
-            f"{len(self.loaded)} tensors loaded, {len(self.ignored)} constants ignored, "
-            f"{len(self.unexpected)} unexpected, {len(self.missing)} missing"
-        ]
-        lines += [f"  unexpected {name}" for name in self.unexpected]
-        lines += [f"  missing {name}" for name in self.missing]
-        return "\n".join(lines)
+from .fitting import misfit, resize_table
+from .layouts import official, translate
+from .load_report import ABSENT, LoadReport, Reinitialised, Resized
+from .tensor_files import read_tensor_file
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors under our names, the architecture they fit, and how their model is to be tested."""
+    """What a file holds.
 
+    Attributes:
+        path: the file.
+        layout: whose names it has.
+        state: tensors under our names, floating ones as float32; a name without a place in our models is kept.
+        ignored: names in the file that no model needs.
+        architecture: the model they fit; of a lone backbone, the published CropFormer on it. None if a lone backbone
+            does not tell its numbers.
+        settings: how the weights are to be tested.
+    """
+
+    path: Path
+    layout: str
     state: dict[str, Tensor]
-    architecture: Architecture
+    ignored: tuple[str, ...]
+    architecture: Architecture | None
     settings: TestSettings
-    ignored: tuple[str, ...] = ()
+
+    @property
+    def is_backbone(self) -> bool:
+        """Whether it holds nothing but a backbone."""
+        return all(name.startswith("backbone.") for name in self.state)
 
 
-def official_to_ours(name: str) -> str:
-    """Our name of a tensor of the published CropFormer or Mask2Former."""
-    for pattern, replacement in OFFICIAL_RULES:
-        name = re.sub("^" + pattern, replacement, name)
-    return re.sub(r"^backbone\.stages\.res(\d)\.", lambda m: f"backbone.stages.{int(m[1]) - 2}.", name)
+def read_checkpoint(path: str | Path, *, timm_backbone: bool = False) -> Checkpoint:
+    """Read weights in any layout of ``layouts``, in any container of ``tensor_files``. No code in a file runs.
 
-
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read our own safetensors, or published weights as ``.pth``, ``.pt`` or ``.safetensors``.
-
-    Pickles are opened with ``weights_only=True``: no code in them runs.
+    Args:
+        path: the file.
+        timm_backbone: it is for a model on a ``TimmBackbone``; without it, timm's ResNet and Swin are taken for ours.
 
     Raises:
-        InputError: if the file is missing, damaged, or not a CropFormer or Mask2Former checkpoint.
+        InputError: if the file is missing, damaged, or in no known layout.
     """
-    tensors, metadata = read_tensors(Path(path))
-    ignored = tuple(name for name in tensors if IGNORED.match(name))
-    kept = {official_to_ours(name): t for name, t in tensors.items() if name not in ignored}
-    if "architecture" in metadata:
-        architecture, settings = _read_metadata(metadata, path)
-    else:
-        architecture = infer_architecture({k: tuple(v.shape) for k, v in kept.items()}, path)
-        settings = TestSettings(crops=0 if architecture.association == "none" else 4)
-    return Checkpoint(
-        {k: v.float() if v.is_floating_point() else v for k, v in kept.items()},
-        architecture,
-        settings,
-        ignored,
-    )
+    path = Path(path)
+    file = read_tensor_file(path)
+    layout, translation = translate(file.tensors, path, timm_backbone=timm_backbone)
+    state = {name: t.float() if t.is_floating_point() else t for name, t in translation.state.items()}
+    checkpoint = Checkpoint(path, layout, state, translation.ignored, None, TestSettings())
+    if "architecture" in file.metadata:
+        return replace(checkpoint, **_stated(file.metadata, path))
+    return _note_licence(_inferred(checkpoint))
+
+
+def _stated(metadata: Mapping[str, str], path: Path) -> dict:
+    """What our own file says about its model."""
+    try:
+        architecture = Architecture(**json.loads(metadata["architecture"]))
+        architecture.backbone_config()
+        settings = TestSettings(**json.loads(metadata.get("settings", "{}")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} states an architecture unknown to this version ({error}); update it") from error
+    return {"architecture": architecture, "settings": settings}
+
+
+def _inferred(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with the architecture that its shapes tell."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
+    empty = next((name for name, shape in shapes.items() if 0 in shape), None)
+    if empty is not None:
+        raise InputError(f"{checkpoint.path} holds {empty} without elements, {shapes[empty]}; get it again")
+    try:
+        if not checkpoint.is_backbone:
+            architecture = infer_architecture(shapes, checkpoint.path)
+            settings = TestSettings(crops=0 if architecture.association == "none" else 4)
+            return replace(checkpoint, architecture=architecture, settings=settings)
+        return replace(checkpoint, architecture=Architecture(*infer_backbone(shapes)))
+    except KeyError:  # a lone backbone of another kind
+        return checkpoint
+    except IndexError as error:
+        raise InputError(f"{checkpoint.path} holds tensors without dimensions where weights belong") from error
+
+
+def _note_licence(checkpoint: Checkpoint) -> Checkpoint:
+    """Say once for each file that may be a published CropFormer what its use is bound to."""
+    a = checkpoint.architecture
+    whole = checkpoint.layout == official.NAME and not checkpoint.is_backbone
+    if whole and a is not None and (a.association != "none" or a.num_classes == 1):
+        logging.getLogger("cropformer").warning(
+            "%s has the layout of the published CropFormer weights; if these are the published weights, their licence "
+            "is CC BY-NC 4.0: not for commercial use.",
+            checkpoint.path,
+        )
+    return checkpoint
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint) -> LoadReport:
-    """Copy every tensor that fits into ``model`` and report the rest.
+    """Fill a model with what fits, and report.
+
+    The model keeps its own values where the file has none, or has a class head for another number of classes or
+    another number of queries. Tables of relative positions for another window are resized bicubically.
 
     Raises:
-        InputError: if a tensor has the right name and the wrong shape.
+        InputError: if the tensors are those of another model, or of another kind of number, or none of them fits.
     """
+    _check_heads(model, checkpoint)
     own = model.state_dict()
-    for name, tensor in checkpoint.state.items():
-        if name in own and own[name].shape != tensor.shape:
-            raise InputError(f"{name} is {tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the model")
-    result = model.load_state_dict(checkpoint.state, strict=False)
-    loaded = tuple(name for name in checkpoint.state if name in own)
-    return LoadReport(loaded, checkpoint.ignored, tuple(result.unexpected_keys), tuple(result.missing_keys))
+    filled: dict[str, Tensor] = {}
+    fresh, resized = [], []
+    for name, target in own.items():
+        tensor = checkpoint.state.get(name)
+        reason = ABSENT if tensor is None else misfit(name, tensor, target, path=checkpoint.path)
+        if reason:
+            fresh.append(Reinitialised(name, tuple(target.shape), reason))
+            continue
+        filled[name] = tensor if tensor.shape == target.shape else resize_table(tensor, len(target))
+        if tensor.shape != target.shape:
+            resized.append(Resized(name, tuple(tensor.shape), tuple(target.shape)))
+    if not filled:
+        raise InputError(f"{checkpoint.path} holds another model: none of its tensors ({checkpoint.layout}) fits")
+    model.load_state_dict(own | filled)
+    changed = {item.name for item in resized}
+    loaded = tuple(name for name in filled if name not in changed)
+    unexpected = tuple(name for name in checkpoint.state if name not in own)
+    return LoadReport(checkpoint.layout, loaded, tuple(fresh), tuple(resized), checkpoint.ignored, unexpected)
 
 
-def load_backbone(backbone: nn.Module, path: str | Path) -> None:
-    """Fill a backbone from a file of its own tensors; classifier tensors in the file are left aside.
+def _check_heads(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Heads and points leave no trace in shapes: compare what the file and the model say of themselves."""
+    theirs, ours = checkpoint.architecture, getattr(model, "architecture", None)
+    if checkpoint.is_backbone or theirs is None or ours is None:
+        return
+    if (theirs.heads, theirs.points) != (ours.heads, ours.points):
+        raise InputError(
+            f"{checkpoint.path} holds another model: {theirs.heads} heads and {theirs.points} points, not "
+            f"{ours.heads} and {ours.points}; choose the model it was made as"
+        )
 
-    Takes our names, timm's (``stages.0.`` for its ``stages_0.``) and torchvision's ResNet names.
+
+def load_backbone(backbone: nn.Module, path: str | Path) -> LoadReport:
+    """Fill a backbone from a file of its own tensors, a classifier with it, or a whole model on it, and report.
+
+    Norms of the output levels, which classifiers lack, may keep their fresh values.
 
     Raises:
         InputError: if the file is missing or damaged, or a tensor of the backbone is not in it.
     """
-    tensors = read_tensors(Path(path))[0]
-    renamed = {backbone_name(name): tensor.float() for name, tensor in tensors.items()}
     own = backbone.state_dict()
-    absent = [name for name in own if name not in renamed or renamed[name].shape != own[name].shape]
+    checkpoint = read_checkpoint(path, timm_backbone=any(name.startswith("body.") for name in own))
+    inside = {k.removeprefix("backbone."): t for k, t in checkpoint.state.items() if k.startswith("backbone.")}
+    beside = tuple(name for name in checkpoint.state if not name.startswith("backbone."))
+    report = load_into(backbone, replace(checkpoint, state=inside, ignored=(*checkpoint.ignored, *beside)))
+    absent = [item.name for item in report.reinitialised if not item.name.startswith("norms.")]
     absent = [name for name in absent if not name.endswith("num_batches_tracked")]
     if absent:
-        raise InputError(f"{path} does not fill the backbone: {absent[0]} is missing or of another shape")
-    backbone.load_state_dict({name: renamed.get(name, own[name]) for name in own})
+        raise InputError(f"{path} does not fill the backbone: {absent[0]} is missing from it ({checkpoint.layout})")
+    return report
 
 
-def backbone_name(name: str) -> str:
-    """Our name of a backbone tensor of timm or torchvision."""
-    rules = (
-        (r"^(patch_embed|stages_\d|stages\.\d+\.(?:blocks|downsample))", r"body.\1"),
-        (r"^body\.stages\.(\d)", r"body.stages_\1"),
-        (r"^conv1\.", "stem.conv."),
-        (r"^bn1\.", "stem.norm."),
-        (r"^layer(\d)\.(\d+)\.downsample\.0\.", r"layer\1.\2.shortcut.conv."),
-        (r"^layer(\d)\.(\d+)\.downsample\.1\.", r"layer\1.\2.shortcut.norm."),
-        (r"^layer(\d)\.(\d+)\.conv(\d)\.", r"layer\1.\2.conv\3.conv."),
-        (r"^layer(\d)\.(\d+)\.bn(\d)\.", r"layer\1.\2.conv\3.norm."),
-    )
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return re.sub(r"^layer(\d)", lambda m: f"stages.{int(m[1]) - 1}", name)
+def describe(architecture: Architecture, settings: TestSettings) -> dict[str, str]:
+    """What our files say of their model beside its tensors."""
+    return {"architecture": json.dumps(asdict(architecture)), "settings": json.dumps(asdict(settings))}
 
 
 def save_checkpoint(
@@ -189,55 +195,28 @@ def save_checkpoint(
     Raises:
         InputError: if the place cannot be written or the disk is full.
     """
-    path = Path(path)
-    tensors = {k: (v.to(dtype) if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
-    metadata = {
-        "format": "pt",
-        "architecture": json.dumps(asdict(architecture)),
-        "settings": json.dumps(asdict(settings)),
-    }
+    metadata = {"format": "pt"} | describe(architecture, settings)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=metadata))  # save_file would hide the system's own errors
+        temporary.write_bytes(save(_stored(state, dtype), metadata=metadata))  # save_file would hide system errors
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of a file, checked for NaN, and its metadata; raises InputError as ``read_checkpoint`` does."""
-    if not path.is_file():
-        raise InputError(f"there is no weights file at {path}; give 'nano' or the path of a checkpoint")
-    tensors, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickle(path), {})
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InputError(f"{path} holds NaN or infinity in {name}; the file is damaged, get it again")
-    return tensors, metadata
+def save_official(
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    *,
+    architecture: Architecture,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a detectron2 ``.pth`` atomically, as the published code reads it.
+
+    Raises:
+        InputError: if the published code has no such model, the place cannot be written or the disk is full.
+    """
+    content = io.BytesIO()
+    torch.save({"model": _stored(official.from_ours(state, architecture), dtype)}, content)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a readable safetensors file ({error}); get it again") from error
-
-
-def _read_metadata(metadata: dict[str, str], path: str | Path) -> tuple[Architecture, TestSettings]:
-    """What our own file says about its model."""
-    try:
-        architecture = Architecture(**json.loads(metadata["architecture"]))
-        architecture.backbone_config()
-        return architecture, TestSettings(**json.loads(metadata.get("settings", "{}")))
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} states an architecture unknown to this version ({error}); update it") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for damaged or hostile files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} cannot be read as a tensor-only checkpoint ({reason}); get it again") from error
-    state = content.get("model", content.get("state_dict", content)) if isinstance(content, dict) else content
-    named = state if isinstance(state, dict) else {}
-    tensors = {str(name): tensor for name, tensor in named.items() if isinstance(tensor, Tensor)}
-    if not tensors:
-        raise InputError(f"{path} holds no tensors; give a CropFormer or Mask2Former checkpoint")
-    return tensors
+def _stored(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {k: (v.to(dtype) if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from .checkpoint import describe
 from .fusion import fuse
 from .losses import SetLoss, cropformer_losses
 from .model import CropFormer
 from .optimisation import Optimisation, parameter_groups
+from .predictor import EntitySegmenter
 from .training_views import TrainingBatch
 from .views import Target, Views
 
@@ -85,6 +87,11 @@ class EntityTraining(lightning.LightningModule):
         optimiser = torch.optim.AdamW(parameter_groups(self.model, self.optimisation))
         schedule = LambdaLR(optimiser, self.optimisation.factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write beside the tensors what the shapes do not tell, so that ``load`` takes the checkpoint."""
+        if isinstance(self.model, EntitySegmenter):
+            checkpoint.update(describe(self.model.architecture, self.model.settings))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a training or validation batch; samples and geometry stay where they are."""

@@ -173,17 +173,21 @@ def _run_pretrain(arguments: argparse.Namespace) -> int:
 
 
 def _add_convert(commands: _Commands) -> None:
-    summary = "turn a published checkpoint into this project's safetensors"
+    summary = "turn a checkpoint in any known layout into this project's safetensors, or into the official layout"
     parser = _add_command(commands, "convert", _run_convert, summary=summary)
-    parser.add_argument("source", type=Path, metavar="SRC", help="published .pth, or any .safetensors")
-    parser.add_argument("destination", type=Path, metavar="DST", help="the .safetensors file to write")
-    parser.add_argument("--half", action="store_true", help="store fp16, half the size")
+    add = parser.add_argument
+    add("source", metavar="SRC", help="checkpoint of a CropFormer, Mask2Former or backbone: path, name or address")
+    add("destination", type=Path, metavar="DST", help="file to write: .safetensors, or .pth in the official layout")
+    add("--model", metavar="NAME", help="model to fill, such as swin_t; the one that the file describes if left out")
+    add("--strict", action="store_true", help="write nothing unless the file fills the model as it stands")
+    add("--half", action="store_true", help="store fp16, half the size")
 
 
 def _run_convert(arguments: argparse.Namespace) -> int:
     from entitytransfer.convert import convert
 
-    print(convert(arguments.source, arguments.destination, half=arguments.half))
+    choices = {"model": arguments.model, "strict": arguments.strict, "half": arguments.half}
+    print(convert(arguments.source, arguments.destination, **choices))
     return 0
 
 

@@ -1,34 +1,95 @@
-"""The ``convert`` command: any known checkpoint to this project's safetensors, with a report."""
+"""The ``convert`` command: from any known layout to our safetensors or the official ``.pth``, with a report."""
 
 from pathlib import Path
 
 import torch
 
-from cropformer import InputError, load_with_report, save_checkpoint
+from cropformer import (
+    Architecture,
+    Checkpoint,
+    EntitySegmenter,
+    InputError,
+    build,
+    build_from,
+    load_into,
+    named_architecture,
+    read_checkpoint,
+    save_checkpoint,
+    save_official,
+    weights_path,
+)
+
+SEED = 0  # of what the file lacks: the same conversion gives the same weights
 
 
-def convert(source: Path, destination: Path, *, half: bool = False) -> str:
-    """Read a checkpoint, prove that it fills its model, write it, and tell what was done.
+def convert(
+    source: str | Path,
+    destination: Path,
+    *,
+    model: str | None = None,
+    strict: bool = False,
+    half: bool = False,
+) -> str:
+    """Read a checkpoint, fill its model, write it, and tell what was done.
 
     Args:
-        source: any known checkpoint.
-        destination: the file to write.
+        source: a checkpoint in any known layout, by path, name or address.
+        destination: the file to write: ``.safetensors`` for our layout, ``.pth`` for the official one.
+        model: the model to fill, by its name in the zoo, with one class and as many queries as the file has; None for
+            the model that the file describes.
+        strict: refuse to write anything that is not exactly what the file holds.
         half: store fp16, half the size and about three decimal digits.
 
     Raises:
-        InputError: the source is missing, damaged or no known checkpoint, or the destination is not a
-            ``.safetensors`` file that can be written.
+        InputError: the source is missing, damaged, in no known layout or of another model; strict finds a difference;
+            or the destination has another suffix or cannot be written.
     """
-    if destination.suffix != ".safetensors":
-        raise InputError(f"{destination} must end in .safetensors; give it that name.")
-    model, report = load_with_report(source)
-    state = model.state_dict()
-    dtype = torch.float16 if half else torch.float32
-    save_checkpoint(destination, state, architecture=model.architecture, settings=model.settings, dtype=dtype)
+    if destination.suffix not in (".safetensors", ".pth"):
+        raise InputError(f"{destination} must end in .safetensors (our layout) or .pth (the official layout).")
+    checkpoint = read_checkpoint(weights_path(source), timm_backbone=_on_timm(model))
+    filled = _fresh_model(checkpoint, model)
+    report = load_into(filled, checkpoint)
+    if strict and not report.exact:
+        raise InputError(
+            f"{source} is not exactly this model: {len(report.reinitialised)} tensors are re-initialised, "
+            f"{len(report.resized)} resized and {len(report.unexpected)} unexpected; convert it without --strict to "
+            "see which"
+        )
+    _write(destination, filled, dtype=torch.float16 if half else torch.float32)
+    return f"{report}\n{_describe(filled)}\n{destination}: {destination.stat().st_size / 1e6:.1f} MB"
+
+
+def _on_timm(name: str | None) -> bool:
+    return name is not None and named_architecture(name).backbone == "timm"
+
+
+def _fresh_model(checkpoint: Checkpoint, name: str | None) -> EntitySegmenter:
+    """The model to fill, with reproducible values for what the file lacks."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return build_from(checkpoint) if name is None else build(_named(checkpoint, name))
+
+
+def _named(checkpoint: Checkpoint, name: str) -> Architecture:
+    """A model of the zoo with as many queries as the file has."""
+    theirs = checkpoint.architecture
+    return named_architecture(
+        name, num_queries=None if theirs is None or checkpoint.is_backbone else theirs.num_queries
+    )
+
+
+def _write(destination: Path, model: EntitySegmenter, *, dtype: torch.dtype) -> None:
+    state, architecture = model.state_dict(), model.architecture
+    if destination.suffix == ".pth":
+        save_official(destination, state, architecture=architecture, dtype=dtype)
+    else:
+        save_checkpoint(destination, state, architecture=architecture, settings=model.settings, dtype=dtype)
+
+
+def _describe(model: EntitySegmenter) -> str:
     a = model.architecture
     parameters = sum(parameter.numel() for parameter in model.parameters())
     kind = "Mask2Former" if a.association == "none" else "CropFormer"
     return (
-        f"{report}\n{kind} on {a.backbone}, {a.num_queries} queries, {a.num_classes} classes, "
-        f"{parameters / 1e6:.1f} M parameters\n{destination}: {destination.stat().st_size / 1e6:.1f} MB"
+        f"{kind} on {a.backbone}, {a.num_queries} queries, {a.num_classes} classes, {parameters / 1e6:.1f} M parameters"
     )

@@ -11,13 +11,13 @@ from torchvision.ops import StochasticDepth
 
 import cropformer
 from cropformer import Target, Views
-from cropformer.checkpoint import official_to_ours
+from cropformer.layouts import official
 from cropformer.losses import Matches, SetLoss, cropformer_losses
 from cropformer.matcher import CostWeights, match, matching_cost
 from cropformer.point_sampling import sample_masks
 from cropformer.resampling import resize_masks, resized_size_hw
 from cropformer.training_views import TrainingCrop, training_views
-from cropformer.views import batch_views, corner_crops
+from cropformer.views import batch_views, crop_places
 
 DATA = Path(__file__).parents[1] / "data" / "parity"
 
@@ -55,7 +55,7 @@ def make_item(saved: dict, image: int) -> tuple[Views, Target]:
         short_side=int(saved[f"map{image}_short_side"]),
         max_side=213,
         flip=bool(saved[f"map{image}_flip"]),
-        crop_indices=(int(saved[f"map{image}_crop_index"][0]),),
+        places=(crop_places(4)[int(saved[f"map{image}_crop_index"][0])],),
     )
     return training_views(saved[f"in{image}_image_rgb_u8"], masks, crop)
 
@@ -196,10 +196,10 @@ def test_gradients(case, step):
     _, saved, meta, *_ = case
     ours = dict(step[0].named_parameters())
     for name, norm in meta["grad_norms"].items():
-        assert ours[official_to_ours(name)].grad.norm().item() == pytest.approx(norm, rel=2e-3, abs=1e-4), name
+        assert ours[official.NAMES.to_ours(name)].grad.norm().item() == pytest.approx(norm, rel=2e-3, abs=1e-4), name
     for name in (key for key in saved if key.startswith("grad__")):
         expected = saved[name]
-        difference = np.abs(ours[official_to_ours(name[6:])].grad.numpy() - expected).max()
+        difference = np.abs(ours[official.NAMES.to_ours(name[6:])].grad.numpy() - expected).max()
         assert difference <= 2e-3 * np.abs(expected).max(), name
     total = torch.stack([p.grad.norm() for p in ours.values() if p.grad is not None]).norm().item()
     assert total == pytest.approx(meta["total_norm"], rel=1e-3)
@@ -208,7 +208,6 @@ def test_gradients(case, step):
 def test_sizes_round_as_published():
     assert resized_size_hw((160, 224), short_side=128, max_side=213) == (128, 179)
     assert resized_size_hw((112, 156), short_side=128, max_side=213) == (128, 178)
-    assert corner_crops((90, 90))[0] == (0, 0, 62, 62)
 
 
 def test_nearest_masks_pick_pillows_pixels():

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 import cropformer
 from entitytransfer.cli import main
@@ -286,38 +285,7 @@ def test_interruption(segment, photo_file, monkeypatch, capsys):
     assert sentence(capsys) == "Interrupted; the outputs finished so far are kept."
 
 
-# --- convert and pretrain
-
-
-def test_convert_writes_weights_that_load_as_the_same_model(tmp_path, capsys):
-    source = Path(__file__).parents[1] / "data" / "parity" / "r50_tiny_state.safetensors"
-    pickled = tmp_path / "published.pth"
-    torch.save({"model": load_file(source)}, pickled)
-    assert main(["convert", str(pickled), str(tmp_path / "ours.safetensors")]) == 0
-    assert "0 unexpected, 0 missing" in capsys.readouterr().out
-    ours, published = (cropformer.load(path).state_dict() for path in (tmp_path / "ours.safetensors", source))
-    assert ours.keys() == published.keys()
-    assert all(torch.equal(ours[name], published[name]) for name in ours)
-
-
-def test_convert_halves_on_request(tiny_weights, tmp_path):
-    assert main(["convert", str(tiny_weights), str(tmp_path / "half.safetensors"), "--half"]) == 0
-    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * tiny_weights.stat().st_size
-
-
-@pytest.mark.parametrize(
-    ("source", "destination", "words"),
-    [
-        ("gone.pth", "a.safetensors", "gone.pth"),
-        ("photo.png", "a.safetensors", "photo.png"),
-        ("photo.png", "a.pth", "must end in .safetensors"),
-    ],
-)
-def test_convert_refuses(photo_file, capsys, source, destination, words):
-    folder = photo_file.parent
-    assert main(["convert", str(folder / source), str(folder / destination)]) == 2
-    assert words in sentence(capsys)
-    assert not (folder / destination).exists()
+# --- pretrain
 
 
 def test_pretrain_says_which_setting_is_wrong(capsys):
