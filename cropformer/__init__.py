@@ -12,19 +12,31 @@ from typing import TYPE_CHECKING, Any
 from . import rle
 from .architecture import Architecture, TestSettings
 from .assembly import build
-from .checkpoint import LoadReport, load_backbone, read_checkpoint, save_checkpoint
+from .association import with_association
+from .checkpoint import (
+    Checkpoint,
+    load_backbone,
+    load_into,
+    read_checkpoint,
+    save_checkpoint,
+    save_official,
+)
 from .entities import Entities
 from .errors import InputError
 from .files import atomic_path
-from .fusion import fuse
+from .fusion import Source, fuse
+from .hub import HubFile, download
 from .images import IMAGE_SUFFIXES, read_image
-from .loading import load, load_with_report
+from .load_report import LoadReport
+from .loading import build_from, load, load_with_report, weights_path
 from .losses import SetLoss, cropformer_losses
 from .model import CropFormer
+from .multi_scale import segment_multi_scale
 from .optimisation import Optimisation
 from .predictor import EntitySegmenter
+from .published import PUBLISHED_WEIGHTS
 from .queries import Queries
-from .training_views import TrainingBatch, TrainingCrop, draw_training_crop, training_views
+from .training_views import CropType, TrainingBatch, TrainingCrop, draw_training_crop, fixed_places, training_views
 from .views import Target, Views, batch_views, crop_target, make_clip_views, make_views
 from .zoo import build_model, named_architecture
 
@@ -32,17 +44,22 @@ if TYPE_CHECKING:
     from .training import EntityTraining
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "Architecture",
+    "Checkpoint",
     "CropFormer",
+    "CropType",
     "Entities",
     "EntitySegmenter",
     "EntityTraining",
+    "HubFile",
+    "IMAGE_SUFFIXES",
     "InputError",
     "LoadReport",
     "Optimisation",
+    "PUBLISHED_WEIGHTS",
     "Queries",
     "SetLoss",
+    "Source",
     "Target",
     "TestSettings",
     "TrainingBatch",
@@ -51,13 +68,17 @@ __all__ = [
     "atomic_path",
     "batch_views",
     "build",
+    "build_from",
     "build_model",
     "crop_target",
     "cropformer_losses",
+    "download",
     "draw_training_crop",
+    "fixed_places",
     "fuse",
     "load",
     "load_backbone",
+    "load_into",
     "load_with_report",
     "make_clip_views",
     "make_views",
@@ -66,7 +87,11 @@ __all__ = [
     "read_image",
     "rle",
     "save_checkpoint",
+    "save_official",
+    "segment_multi_scale",
     "training_views",
+    "weights_path",
+    "with_association",
 ]
 
 

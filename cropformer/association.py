@@ -3,8 +3,13 @@
 Source: paper equation 4 and Figure 5. Shapes: B images, T views, Q queries, C channels.
 """
 
+from dataclasses import replace
+from typing import get_args
+
 from torch import Tensor, nn
 
+from .architecture import Architecture, AssociationKind
+from .errors import InputError
 from .layers import AttentionBlock, FeedForwardBlock
 
 
@@ -41,3 +46,32 @@ class Association(nn.Module):
         if self.self_attention is not None:
             state = self.self_attention(state, state, state)  # without query code, as published
         return state if self.feedforward is None else self.feedforward(state)
+
+
+def with_association(
+    architecture: Architecture, kind: AssociationKind, *, batch_layers: int | None = None
+) -> Architecture:
+    """The same model with another association (Table 9c) or another thing in its place (Table 7).
+
+    Feed-forward blocks are as wide as the query decoder's; an object token decoder has three layers, as in VITA.
+
+    Args:
+        architecture: the model.
+        kind: see ``Architecture``; "none" makes a plain Mask2Former.
+        batch_layers: decoder layers that batch-level queries go through; None for all, 0 for VITA.
+
+    Raises:
+        InputError: if there is no such kind, or its queries would be predicted from without having seen the image.
+    """
+    if kind not in get_args(AssociationKind):
+        raise InputError(f"there is no association {kind!r}; choose from {', '.join(get_args(AssociationKind))}")
+    if kind == "learned" and batch_layers == 0:
+        raise InputError("learned queries see an image in the decoder layers only; set batch_layers to 1 or more")
+    has_feedforward = kind.endswith("feedforward") or kind == "object_tokens"
+    return replace(
+        architecture,
+        association=kind,
+        association_feedforward=architecture.decoder_feedforward if has_feedforward else 0,
+        association_layers=3 if kind == "object_tokens" else 1,
+        batch_layers=batch_layers,
+    )

@@ -10,7 +10,7 @@ Shapes: B images, T views, F frames, Q queries, H and W image pixels, h and w th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from . import rle
 from .entities import Entities
+from .errors import InputError
 from .queries import Queries
 from .resampling import view_weights
 from .views import Views
@@ -81,14 +82,19 @@ def fuse(
         min_score: entities below it are left out; no pixel of theirs is computed.
         compat: "official" keeps every choice of the published pipeline: two-step resizing, a quality factor
             that is the sigmoid of a probability, hidden and weak entities exported, order by class score.
-        source: which predictions are fused.
+        source: which predictions are fused. A photo or frame without crops has its full view alone for all of them.
         overlap: let every entity keep all its pixels; otherwise a pixel belongs to the best class score.
 
     Returns:
         B * F results. ``query_ids`` tells which query an entity came from; entities of two frames with the same
         query are the same entity. The score is the class score times the mean mask probability of the
         visible pixels.
+
+    Raises:
+        InputError: if there is no such source.
     """
+    if source not in get_args(Source):
+        raise InputError(f"there is no prediction source {source!r}; the sources are {', '.join(get_args(Source))}")
     results = []
     for image in range(len(views.image_sizes_hw)):
         for frame in sorted(set(views.frames)):

@@ -25,6 +25,9 @@ class CropFormer(nn.Module):
         association: image-level states [B,T,Q,C] to batch-level states [B,Q,C]; without it the model is a plain
             Mask2Former.
         batch_layers: layers of the query decoder that batch-level queries go through; None for all.
+
+    Raises:
+        InputError: if the query decoder has fewer than ``batch_layers`` layers.
     """
 
     def __init__(
@@ -37,6 +40,11 @@ class CropFormer(nn.Module):
         batch_layers: int | None = None,
     ) -> None:
         super().__init__()
+        depth = len(query_decoder.layers)
+        if batch_layers is not None and not 0 <= batch_layers <= depth:
+            raise InputError(
+                f"batch_layers is {batch_layers}, but the query decoder has {depth} layers; use 0 to {depth}"
+            )
         self.backbone = backbone
         self.pixel_decoder = pixel_decoder
         self.query_decoder = query_decoder

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +11,14 @@ from torch import nn
 
 from .architecture import Architecture, TestSettings
 from .entities import Entities
-from .fusion import Compat, fuse
+from .errors import InputError
+from .fusion import Compat, Source, fuse
 from .images import ImageLike
 from .model import CropFormer
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder
-from .views import Views, batch_views, make_clip_views, make_views
+from .sharing import push_to_hub, save_pretrained
+from .views import Views, batch_views, check_crop_ratio, make_clip_views, make_views
 
 
 class EntitySegmenter(CropFormer):
@@ -28,6 +31,9 @@ class EntitySegmenter(CropFormer):
         association: likewise.
         architecture: the numbers it was built from, saved with its weights.
         settings: test size, crops and score threshold that come with the weights; arguments override them.
+
+    Raises:
+        InputError: if the numbers do not fit together.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class EntitySegmenter(CropFormer):
         settings: TestSettings,
     ) -> None:
         super().__init__(backbone, pixel_decoder, query_decoder, association, batch_layers=architecture.batch_layers)
+        check_crop_ratio(settings.crop_ratio)
         self.architecture = architecture
         self.settings = settings
 
@@ -51,7 +58,9 @@ class EntitySegmenter(CropFormer):
         crops: int | None = None,
         short_side: int | None = None,
         max_side: int | None = None,
+        crop_ratio: float | None = None,
         min_score: float | None = None,
+        source: Source = "B-OC",
         compat: Compat = None,
         overlap: bool = False,
     ) -> Entities:
@@ -62,7 +71,10 @@ class EntitySegmenter(CropFormer):
             crops: 0 for the full view alone, 4 for the paper's corner crops.
             short_side: length of the short side of every view.
             max_side: bound on the long side.
+            crop_ratio: side of a crop over the side of the image (Table 9a).
             min_score: entities below it are left out.
+            source: which predictions are fused (Table 8b): those of the Batch or the Image decoder, of the Original
+                view, the Crops, or both. Without crops there is only the image decoder's answer for the original.
             compat: "official" for the published pipeline's choices, see ``fuse``.
             overlap: let masks overlap, for recall; otherwise each pixel belongs to one entity at most.
 
@@ -70,14 +82,16 @@ class EntitySegmenter(CropFormer):
             Entities, best score first.
 
         Raises:
-            InputError: if the image cannot be read or is not RGB.
+            InputError: if the image cannot be read or is not RGB, or the crops or the source make no sense.
         """
         return self.segment_batch(
             [image],
             crops=crops,
             short_side=short_side,
             max_side=max_side,
+            crop_ratio=crop_ratio,
             min_score=min_score,
+            source=source,
             compat=compat,
             overlap=overlap,
         )[0]
@@ -89,7 +103,9 @@ class EntitySegmenter(CropFormer):
         crops: int | None = None,
         short_side: int | None = None,
         max_side: int | None = None,
+        crop_ratio: float | None = None,
         min_score: float | None = None,
+        source: Source = "B-OC",
         compat: Compat = None,
         overlap: bool = False,
     ) -> list[Entities]:
@@ -98,12 +114,16 @@ class EntitySegmenter(CropFormer):
         Images whose views have one size share a batch: the result for an image never depends on its neighbours.
         """
         s = self.settings
+        crops = s.crops if crops is None else crops
+        if source == "B-C" and crops == 0:
+            raise InputError("source B-C fuses the crops alone, and crops=0 leaves none; use crops=4 or another source")
         views = [
             make_views(
                 image,
-                crops=s.crops if crops is None else crops,
+                crops=crops,
                 short_side=short_side or s.short_side,
                 max_side=max_side or s.max_side,
+                crop_ratio=s.crop_ratio if crop_ratio is None else crop_ratio,
             )
             for image in images
         ]
@@ -111,7 +131,7 @@ class EntitySegmenter(CropFormer):
         for canvas in dict.fromkeys(item.pixels.shape for item in views):
             chosen = [i for i, item in enumerate(views) if item.pixels.shape == canvas]
             joined = batch_views([views[i] for i in chosen])
-            found = self._infer(joined, min_score=min_score, compat=compat, overlap=overlap)
+            found = self._infer(joined, min_score=min_score, source=source, compat=compat, overlap=overlap)
             for i, entities in zip(chosen, found):
                 results[i] = entities
         return [entities for entities in results if entities is not None]
@@ -135,8 +155,74 @@ class EntitySegmenter(CropFormer):
 
     @torch.inference_mode()
     def _infer(
-        self, views: Views, *, min_score: float | None, compat: Compat = None, overlap: bool = False
+        self,
+        views: Views,
+        *,
+        min_score: float | None,
+        source: Source = "B-OC",
+        compat: Compat = None,
+        overlap: bool = False,
     ) -> list[Entities]:
         views = views.to(self.device)
-        min_score = self.settings.min_score if min_score is None else min_score
-        return fuse(self(views), views, min_score=0.0 if compat else min_score, compat=compat, overlap=overlap)
+        min_score = 0.0 if compat else self.settings.min_score if min_score is None else min_score
+        return fuse(self(views), views, min_score=min_score, source=source, compat=compat, overlap=overlap)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        licence: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        datasets: Sequence[str] = (),
+    ) -> None:
+        """Write the weights, their configuration for human eyes, and a model card; ``load(folder)`` reads them back.
+
+        Args:
+            folder: made if it is missing; earlier files of the same names are replaced.
+            licence: of the weights, as the hub names it, such as "apache-2.0"; None leaves it unsaid.
+            metrics: numbers for the card, by name.
+            datasets: what the model was trained on, as the hub names it.
+
+        Raises:
+            InputError: if the folder cannot be written or the disk is full.
+        """
+        save_pretrained(self, folder, licence=licence, metrics=metrics, datasets=datasets)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        licence: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        datasets: Sequence[str] = (),
+        token: str | None = None,
+        message: str = "Upload model",
+    ) -> str:
+        """Upload what ``save_pretrained`` writes; ``load("hf://owner/name")`` reads it back.
+
+        Args:
+            repo: "owner/name" on the Hugging Face hub, made if it is missing.
+            private: whether a new repository is shown to its owner alone.
+            licence: see ``save_pretrained``.
+            metrics: likewise.
+            datasets: likewise.
+            token: one with write access; None for that of ``hf auth login``.
+            message: of the commit.
+
+        Returns:
+            The address of the repository's page.
+
+        Raises:
+            InputError: if the hub cannot be reached or does not let this user write there.
+        """
+        return push_to_hub(
+            self,
+            repo,
+            private=private,
+            licence=licence,
+            metrics=metrics,
+            datasets=datasets,
+            token=token,
+            message=message,
+        )

@@ -21,6 +21,9 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)  # RGB on 0..255, the ImageNet statistics
 PIXEL_STD = (58.395, 57.12, 57.375)
 SIZE_MULTIPLE = 32  # the coarsest stride, so that every level divides evenly
 
+Place = tuple[float, float]
+"""Where a crop lies, (row, column): 0 is as far up or left as it can be, 1 as far down or right."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -81,60 +84,78 @@ class Target:
         return views
 
 
-def corner_crops(
-    size_hw: tuple[int, int], *, ratio: float = 0.7, stride_ratio: float = 0.6
-) -> list[tuple[int, int, int, int]]:
-    """Boxes x0, y0, x1, y1 of the crops on a stride grid; with the defaults the four corners, row by row.
+def check_crop_ratio(ratio: float) -> None:
+    """Raise InputError if crops of this ratio would be nothing, or larger than their image."""
+    if not 0 < ratio <= 1:
+        raise InputError(f"a crop cannot have {ratio} times the side of its image; give a ratio such as 0.7")
 
-    The float products are kept as written: ``int(0.7 * 90)`` is 62, and published crops have that size.
+
+def crop_places(crops: int | tuple[int, int]) -> list[Place]:
+    """The places of a layout, row by row; the layouts are those of ``view_boxes``.
 
     Raises:
-        InputError: if the image is so small that a crop or its stride would be empty.
+        InputError: if there is no such layout.
     """
-    (crop_h, crop_w), (stride_h, stride_w) = (
-        tuple(int(part * side) for side in size_hw) for part in (ratio, stride_ratio)
-    )
-    if min(crop_h, crop_w, stride_h, stride_w) < 1:
-        raise InputError(f"an image of {size_hw[1]}x{size_hw[0]} pixels is too small for crops; use crops=0")
-    boxes = []
-    for y in range(0, size_hw[0], stride_h):
-        for x in range(0, size_hw[1], stride_w):
-            y1, x1 = min(y + crop_h, size_hw[0]), min(x + crop_w, size_hw[1])
-            boxes.append((x1 - crop_w, y1 - crop_h, x1, y1))
-    return boxes
+    rows, columns = _grid(crops)
+    places = [(y, x) for y in _spread(rows) for x in _spread(columns)]
+    return places[:4] + places[5:] if crops == 8 else places
 
 
-def view_boxes(size_hw: tuple[int, int], *, crops: int | tuple[int, int] = 4) -> list[tuple[int, int, int, int]]:
+def _grid(crops: int | tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of a layout."""
+    given = crops if isinstance(crops, tuple) else (1, crops)
+    rows, columns = {0: (0, 0), 4: (2, 2), 8: (3, 3)}.get(crops, given)
+    if min(rows, columns) < 0:
+        raise InputError(f"there are no {crops} crops; give 0, 4, 8, or (rows, columns)")
+    return rows, columns
+
+
+def _spread(count: int) -> list[float]:
+    return [i / max(1, count - 1) for i in range(count)]
+
+
+def crop_box(
+    size_hw: tuple[int, int], place: Place, *, ratio: float | tuple[float, float] = 0.7
+) -> tuple[int, int, int, int]:
+    """Box x0, y0, x1, y1 of the crop at ``place`` with ``ratio`` (or one for each axis) times the sides of the image.
+
+    The float product is kept as written: ``int(0.7 * 90)`` is 62, and published crops have that size.
+    """
+    ratios = ratio if isinstance(ratio, tuple) else (ratio, ratio)
+    crop_h, crop_w = (max(1, int(part * side)) for part, side in zip(ratios, size_hw))
+    y0, x0 = (int(at * (side - crop)) for at, side, crop in zip(place, size_hw, (crop_h, crop_w)))
+    return x0, y0, x0 + crop_w, y0 + crop_h
+
+
+def view_boxes(
+    size_hw: tuple[int, int], *, crops: int | tuple[int, int] = 4, ratio: float = 0.7
+) -> list[tuple[int, int, int, int]]:
     """The full view and its crops.
 
     Args:
-        size_hw: size of the image. A side below 4 pixels holds no corner crops: the full view stands alone.
-        crops: 0, 4 corners, 8 (3x3 grid of the same crops without its centre, Table 9b), or (rows, columns) of
-            evenly spread crops of the same 0.7 ratio.
+        size_hw: size of the image. With a side below 4 pixels the full view stands alone.
+        crops: 0, 4 corners, 8 (3x3 grid without its centre, Table 9b), or (rows, columns) of evenly spread crops;
+            another number is that many in one row. A single row has the full height, a single column the full width.
+        ratio: side of a crop over the side of the image (Table 9a).
+
+    Raises:
+        InputError: if there is no such layout, or ``ratio`` is not in (0, 1].
     """
-    full = (0, 0, size_hw[1], size_hw[0])
-    if crops == 0 or min(size_hw) < 4:
+    check_crop_ratio(ratio)
+    places, full = crop_places(crops), (0, 0, size_hw[1], size_hw[0])
+    if min(size_hw) < 4:
         return [full]
-    if crops == 4:
-        return [full, *corner_crops(size_hw)]
-    rows, columns = (3, 3) if crops == 8 else crops if isinstance(crops, tuple) else (1, crops)
-    grid = _grid_crops(size_hw, rows=rows, columns=columns)
-    return [full, *(grid[:4] + grid[5:] if crops == 8 else grid)]
-
-
-def _grid_crops(
-    size_hw: tuple[int, int], *, rows: int, columns: int, ratio: float = 0.7
-) -> list[tuple[int, int, int, int]]:
-    height, width = size_hw
-    crop_h = int(ratio * height) if rows > 1 else height
-    crop_w = int(ratio * width) if columns > 1 else width
-    tops = np.linspace(0, height - crop_h, rows).astype(int)
-    lefts = np.linspace(0, width - crop_w, columns).astype(int)
-    return [(int(x), int(y), int(x) + crop_w, int(y) + crop_h) for y in tops for x in lefts]
+    ratios = tuple(1.0 if count == 1 else ratio for count in _grid(crops))
+    return [full, *(crop_box(size_hw, place, ratio=ratios) for place in places)]
 
 
 def make_views(
-    image: ImageLike, *, crops: int | tuple[int, int] = 4, short_side: int = 800, max_side: int = 1333
+    image: ImageLike,
+    *,
+    crops: int | tuple[int, int] = 4,
+    short_side: int = 800,
+    max_side: int = 1333,
+    crop_ratio: float = 0.7,
 ) -> Views:
     """The full view and the crops of one photo; every view is resized by the same rule from its own size.
 
@@ -143,12 +164,16 @@ def make_views(
         crops: layout of the crops, see ``view_boxes``.
         short_side: length to which the short side of every view is resized.
         max_side: bound on the long side.
+        crop_ratio: side of a crop over the side of the image.
 
     Returns:
         Views with B = 1.
+
+    Raises:
+        InputError: if the image cannot be read, or there are no such crops.
     """
     image = as_rgb(image)
-    boxes = view_boxes(image.shape[:2], crops=crops)
+    boxes = view_boxes(image.shape[:2], crops=crops, ratio=crop_ratio)
     pixels = [cut_view(image, box, short_side=short_side, max_side=max_side) for box in boxes]
     return stack_views(pixels, boxes, image_size_hw=image.shape[:2], frames=(0,) * len(boxes))
 

@@ -11,7 +11,16 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cropformer import Architecture, InputError, Optimisation, SetLoss, TestSettings, atomic_path, named_architecture
+from cropformer import (
+    Architecture,
+    InputError,
+    Optimisation,
+    SetLoss,
+    TestSettings,
+    atomic_path,
+    named_architecture,
+    with_association,
+)
 from entitytransfer.predictions import ensure_writable
 
 
@@ -45,7 +54,7 @@ def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
         with atomic_path(ensure_writable(out) / "config.yaml") as temporary:
             temporary.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     return pretrain(
-        _architecture(config["model"]),
+        model_architecture(config["model"]),
         settings=TestSettings(**config["test"]),
         data=DataOptions(sets=sets, validation=validation and str(root / validation), **_tuples(data)),
         loss=SetLoss(**config["loss"]),
@@ -58,8 +67,15 @@ def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
     )
 
 
-def _architecture(model: dict[str, Any]) -> Architecture:
-    return named_architecture(model["name"], num_queries=model["num_queries"])
+def model_architecture(model: dict[str, Any]) -> Architecture:
+    """The model that the ``model`` part of a config means.
+
+    Raises:
+        InputError: if there is no such model or association.
+    """
+    counts = {"num_queries": model["num_queries"], "num_classes": model["num_classes"]}
+    published = named_architecture(model["name"], **counts)
+    return with_association(published, model["association"], batch_layers=model["batch_layers"])
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from cropformer import Target, TrainingBatch, TrainingCrop, Views
+from cropformer import CropType, Target, TrainingBatch, TrainingCrop, Views, fixed_places
 from entitytransfer.adapter import Sample
 from entitytransfer.training_data import cut_training_views
-
-VIEWS = 5  # the full view and its four corner crops
 
 
 class FeatureStore:
@@ -89,7 +87,12 @@ class CachedSamples(Dataset):
         folder: where the cache lives; it belongs to this list of samples and this backbone.
         short_side: length of the short side of every view.
         max_side: bound on the long side; the canvas is ``short_side`` by ``max_side``, both divisible by 32.
-        crops: corner crops that join the full view.
+        crops: crops that join the full view.
+        crop_type: "fixed4" or "fixed8"; the features of all its places are kept.
+        crop_ratio: side of a crop over the side of the image.
+
+    Raises:
+        InputError: if ``crop_type`` is not a fixed one.
     """
 
     def __init__(
@@ -101,14 +104,18 @@ class CachedSamples(Dataset):
         short_side: int,
         max_side: int,
         crops: int = 1,
+        crop_type: CropType = "fixed4",
+        crop_ratio: float = 0.7,
     ) -> None:
         self.samples, self.backbone, self.crops = samples, backbone.eval(), crops
-        self.short_side, self.max_side = short_side, max_side
+        self.short_side, self.max_side, self.crop_ratio = short_side, max_side, crop_ratio
+        self.places = tuple(fixed_places(crop_type))
+        self.views = 1 + len(self.places)  # kept of each image: the full one and a crop in every place
         self.targets: dict[int, PackedTarget] = {}
         self.stores = {
             canvas: FeatureStore(
-                folder / f"features_{canvas[0]}x{canvas[1]}.bin",
-                rows=2 * VIEWS * len(samples),
+                folder / f"features_{canvas[0]}x{canvas[1]}_{crop_type}_{crop_ratio}.bin",
+                rows=2 * self.views * len(samples),
                 shapes=self._shapes(canvas),
             )
             for canvas in ((short_side, max_side), (max_side, short_side))
@@ -124,7 +131,7 @@ class CachedSamples(Dataset):
         for index, seed in draws:
             generator = random.Random(seed)
             flip = generator.random() >= 0.5
-            shown = [0, *(1 + i for i in generator.sample(range(VIEWS - 1), self.crops))]
+            shown = [0, *(1 + i for i in generator.sample(range(len(self.places)), self.crops))]
             first = self._first_row(index, flip)
             targets.append(self.targets[first].unpack(shown))
             rows += [first + t for t in shown]
@@ -136,20 +143,20 @@ class CachedSamples(Dataset):
         return (self.max_side, self.short_side) if height > width else (self.short_side, self.max_side)
 
     def _first_row(self, index: int, flip: bool) -> int:
-        """Row of the full view of an image; computes its five views and its target if they are not there."""
-        first, canvas = VIEWS * (2 * index + flip), self._canvas(index)
+        """Row of the full view of an image; computes all its views and its target if they are not there."""
+        first, canvas = self.views * (2 * index + flip), self._canvas(index)
         store = self.stores[canvas]
-        filled = bool(store.filled[first : first + VIEWS].all())
+        filled = bool(store.filled[first : first + self.views].all())
         if filled and first in self.targets:
             return first
-        crop = TrainingCrop(self.short_side, self.max_side, flip, (0, 1, 2, 3))
+        crop = TrainingCrop(self.short_side, self.max_side, flip, self.places, self.crop_ratio)
         views, target = cut_training_views(self.samples[index], crop)
         self.targets[first] = PackedTarget.pack(target.padded(canvas))
         if not filled:
             right, below = canvas[1] - views.pixels.shape[-1], canvas[0] - views.pixels.shape[-2]
             with torch.inference_mode():
                 features = self.backbone(nn.functional.pad(views.pixels[0], (0, right, 0, below)))
-            for t in range(VIEWS):
+            for t in range(self.views):
                 store.put(first + t, {stride: f[t] for stride, f in features.items()})
         return first
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from cropformer import (
     Architecture,
+    CropType,
     EntitySegmenter,
     EntityTraining,
     InputError,
@@ -24,9 +25,11 @@ from cropformer import (
     SetLoss,
     TestSettings,
     build,
-    load,
     load_backbone,
+    load_into,
+    read_checkpoint,
     save_checkpoint,
+    weights_path,
 )
 from entitytransfer.adapter import Sample
 from entitytransfer.datasets import coco
@@ -57,7 +60,9 @@ class DataOptions:
         validation: folder of the validation set; None trains without validation.
         short_sides: lengths to choose the short side from.
         max_side: bound on the long side.
-        crops: corner crops in training.
+        crops: crops in training; 0 for a plain Mask2Former.
+        crop_type: where they lie: "random", "fixed4" (corners) or "fixed8" (Table 9b).
+        crop_ratio: side of a crop over the side of the image (Table 9a).
         batch_size: images in a batch.
         workers: loader processes.
         feature_cache: folder for the features of a frozen backbone; None computes them at every step.
@@ -68,6 +73,8 @@ class DataOptions:
     short_sides: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
     max_side: int = 1333
     crops: int = 1
+    crop_type: CropType = "fixed4"
+    crop_ratio: float = 0.7
     batch_size: int = 16
     workers: int = 2
     feature_cache: str | None = None
@@ -111,8 +118,9 @@ def pretrain(
         optimisation: optimiser and schedule.
         loop: checkpoints, validation, precision, seed.
         out: folder of the run.
-        init: weights to start from, "nano" or a path.
-        init_backbone: backbone weights to start from.
+        init: weights to start from, "nano" or a path: of this model, or of one that lacks parts of it or has other
+            classes or queries, as a Mask2Former trained on COCO. What they lack starts fresh, and is printed.
+        init_backbone: backbone weights to start from, in any known layout.
         dry_run: stop after two steps, without writing weights.
 
     Returns:
@@ -121,13 +129,14 @@ def pretrain(
     Raises:
         InputError: if data, weights or options do not fit together.
     """
+    _check_crops(architecture, data, settings)
     _silence_known_warnings()
     lightning.seed_everything(loop.seed, verbose=False)
     model = build(architecture, settings=settings)
     if init is not None:
         _start_from(model, init)
     if init_backbone is not None:
-        load_backbone(model.backbone, init_backbone)
+        print(f"{init_backbone}: {load_backbone(model.backbone, init_backbone)}")
     module = EntityTraining(model, loss=loss, optimisation=optimisation, evaluator=AveragePrecision())
     checkpoint = out / "checkpoints" / "last.ckpt"
     resume = checkpoint if loop.resume and checkpoint.is_file() else None
@@ -145,10 +154,13 @@ def pretrain(
 
 
 def _start_from(model: EntitySegmenter, init: str | Path) -> None:
-    state = load(init).state_dict()
-    if {name: t.shape for name, t in state.items()} != {name: t.shape for name, t in model.state_dict().items()}:
-        raise InputError(f"{init} holds another model than the one to be trained; choose the model= it was made as")
-    model.load_state_dict(state)
+    """Fill the model with what ``init`` has of it; what it lacks, as a Mask2Former the association, stays fresh."""
+    print(f"{init}: {load_into(model, read_checkpoint(weights_path(init)))}")
+
+
+def _check_crops(architecture: Architecture, data: DataOptions, settings: TestSettings) -> None:
+    if architecture.association == "none" and (data.crops or settings.crops):
+        raise InputError("a plain Mask2Former takes one view of an image; set data.crops=0 and test.crops=0")
 
 
 def _silence_known_warnings() -> None:
@@ -207,8 +219,10 @@ def _training_loader(
         first_step=first_step,
         seed=seed,
     )
+    sides = {"short_sides": data.short_sides, "max_side": data.max_side}
+    crops = {"crops": data.crops, "crop_type": data.crop_type, "crop_ratio": data.crop_ratio}
+    items = TrainingSamples(samples, **sides, **crops)
     if data.feature_cache is None:
-        items = TrainingSamples(samples, short_sides=data.short_sides, max_side=data.max_side, crops=data.crops)
         return DataLoader(
             items,
             batch_sampler=batches,
@@ -216,10 +230,11 @@ def _training_loader(
             num_workers=data.workers,
             persistent_workers=data.workers > 0,
         )
-    if optimisation.backbone_lr_factor != 0 or len(data.short_sides) != 1:
+    if optimisation.backbone_lr_factor != 0 or len(data.short_sides) != 1 or data.crop_type == "random":
         raise InputError(
-            "data.feature_cache keeps the features of a frozen backbone at one size; set "
-            "optimisation.backbone_lr_factor=0 and one value in data.short_sides, or leave the cache out"
+            "data.feature_cache keeps the features of a frozen backbone at one size in fixed places; set "
+            "optimisation.backbone_lr_factor=0, one value in data.short_sides, and data.crop_type to fixed4 or fixed8, "
+            "or leave the cache out"
         )
     cached = CachedSamples(
         samples,
@@ -227,7 +242,7 @@ def _training_loader(
         folder=Path(data.feature_cache),
         short_side=data.short_sides[0],
         max_side=data.max_side,
-        crops=data.crops,
+        **crops,
     )
     return DataLoader(cached, sampler=batches, batch_size=None)
 
@@ -253,6 +268,7 @@ def _validation_loader(data: DataOptions, settings: TestSettings) -> DataLoader 
         short_side=settings.short_side,
         max_side=settings.max_side,
         crops=settings.crops,
+        crop_ratio=settings.crop_ratio,
     )
     return DataLoader(samples, batch_size=None)
 

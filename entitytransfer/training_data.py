@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from torch.utils.data import Dataset, Sampler
 
 from cropformer import (
+    CropType,
     Target,
     TrainingBatch,
     TrainingCrop,
@@ -30,12 +32,34 @@ class TrainingSamples(Dataset):
         samples: what to draw from.
         short_sides: lengths to choose the short side from.
         max_side: bound on the long side.
-        crops: corner crops that join the full view.
+        crops: crops that join the full view.
+        crop_type: where they lie: "random", "fixed4" or "fixed8".
+        crop_ratio: side of a crop over the side of the image.
+
+    Raises:
+        InputError: if an image cannot have such crops.
     """
 
-    def __init__(self, samples: Sequence[Sample], *, short_sides: Sequence[int], max_side: int, crops: int = 1) -> None:
-        self.samples, self.crops = samples, crops
-        self.short_sides, self.max_side = tuple(short_sides), max_side
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        short_sides: Sequence[int],
+        max_side: int,
+        crops: int = 1,
+        crop_type: CropType = "fixed4",
+        crop_ratio: float = 0.7,
+    ) -> None:
+        self.samples = samples
+        self.draw = partial(
+            draw_training_crop,
+            short_sides=tuple(short_sides),
+            max_side=max_side,
+            crops=crops,
+            crop_type=crop_type,
+            ratio=crop_ratio,
+        )
+        self.draw(generator=random.Random(0))  # what makes no sense is said here, not in a loader process
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -44,13 +68,7 @@ class TrainingSamples(Dataset):
     def __getitem__(self, draw: tuple[int, int]) -> tuple[Views, Target]:
         """One training example; ``draw`` is (sample index, seed of its random choices)."""
         index, seed = draw
-        crop = draw_training_crop(
-            short_sides=self.short_sides,
-            max_side=self.max_side,
-            crops=self.crops,
-            generator=random.Random(seed),
-        )
-        return cut_training_views(self.samples[index], crop)
+        return cut_training_views(self.samples[index], self.draw(generator=random.Random(seed)))
 
 
 def cut_training_views(sample: Sample, crop: TrainingCrop) -> tuple[Views, Target]:
@@ -127,10 +145,16 @@ class ValidationSamples(Dataset):
         short_side: test size.
         max_side: bound on the long side.
         crops: crops at test time.
+        crop_ratio: side of a crop over the side of the image.
     """
 
-    def __init__(self, samples: Sequence[Sample], *, short_side: int, max_side: int, crops: int) -> None:
-        self.samples, self.short_side, self.max_side, self.crops = samples, short_side, max_side, crops
+    def __init__(
+        self, samples: Sequence[Sample], *, short_side: int, max_side: int, crops: int, crop_ratio: float = 0.7
+    ) -> None:
+        self.samples = samples
+        self.make_views = partial(
+            make_views, crops=crops, short_side=short_side, max_side=max_side, crop_ratio=crop_ratio
+        )
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -139,5 +163,4 @@ class ValidationSamples(Dataset):
     def __getitem__(self, index: int) -> tuple[Views, list[Sample]]:
         """One sample as a batch of one."""
         sample = self.samples[index]
-        sides = {"short_side": self.short_side, "max_side": self.max_side}
-        return make_views(sample.read_frame(), crops=self.crops, **sides), [sample]
+        return self.make_views(sample.read_frame()), [sample]

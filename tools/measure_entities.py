@@ -2,7 +2,7 @@
 
 Every method gives at most 100 entities for an image, judged class-agnostically. The model's entities do not
 overlap, so its AP is AP^e; the baselines' regions overlap, which favours their recall, and so does the row that
-lets the model's masks overlap.
+lets the model's masks overlap. The rows named "official" score and resize as the published pipeline does.
 
     python -m tools.measure_entities DIR --weights nano --crops 0 4 --out numbers.json
 """
@@ -30,6 +30,7 @@ def methods(model: EntitySegmenter, *, crops: Sequence[int]) -> dict[str, Callab
     torch.manual_seed(0)
     untrained = build(model.architecture, settings=model.settings).eval()
     named = {f"crops={count}": partial(model.segment, crops=count, min_score=0.0) for count in crops}
+    named |= {f"crops={count} official": partial(model.segment, crops=count, compat="official") for count in crops}
     named |= {f"crops={crops[-1]} overlapping": partial(model.segment, crops=crops[-1], min_score=0.0, overlap=True)}
     named |= {f"untrained crops={crops[-1]}": partial(untrained.segment, crops=crops[-1], min_score=0.0)}
     return named | BASELINES

@@ -200,6 +200,47 @@ def test_min_score_filters(tiny_model, photo):
     assert 0 < len(tiny_model.segment(photo, min_score=threshold)) < len(scores)
 
 
+@pytest.mark.parametrize("source", ["B-OC", "B-O", "B-C", "I-O"])
+def test_the_source_reaches_fusion(source, tiny_model, photo):
+    views = make_views(photo, crops=4, short_side=64, max_side=107)
+    with torch.inference_mode():
+        expected = fuse(tiny_model(views), views, source=source)[0]
+    assert_equal(tiny_model.segment(photo, source=source), expected)
+
+
+@pytest.mark.parametrize("source", ["B-OC", "B-O", "I-O"])
+def test_without_crops_there_is_one_answer(source, tiny_model, photo):
+    assert_equal(tiny_model.segment(photo, crops=0, source=source), tiny_model.segment(photo, crops=0))
+
+
+def test_crops_alone_need_crops(tiny_model, photo):
+    with pytest.raises(InputError, match="crops=0 leaves none; use crops=4 or another source"):
+        tiny_model.segment(photo, crops=0, source="B-C")
+    assert tiny_model.segment(photo[:3, :3], source="B-C").size_hw == (3, 3)  # too small for crops: its full view
+
+
+def test_sources_are_listed(tiny_model, photo):
+    with pytest.raises(InputError, match="no prediction source 'C-B'; the sources are B-OC, B-O, B-C, I-O"):
+        tiny_model.segment(photo, source="C-B")
+
+
+def test_the_crop_ratio_comes_with_the_weights_or_the_call(tiny_model, photo):
+    views = make_views(photo, crops=4, short_side=64, max_side=107, crop_ratio=0.5)
+    with torch.inference_mode():
+        expected = fuse(tiny_model(views), views)[0]
+    assert_equal(tiny_model.segment(photo, crop_ratio=0.5), expected)
+    assert not np.array_equal(tiny_model.segment(photo).id_map(), expected.id_map())
+    tiny_model.settings = replace(tiny_model.settings, crop_ratio=0.5)
+    assert_equal(tiny_model.segment(photo), expected)
+
+
+def test_impossible_ratios_are_refused(tiny_model, photo, tiny_architecture, tiny_settings):
+    with pytest.raises(InputError, match=r"1\.5 times the side"):
+        tiny_model.segment(photo, crop_ratio=1.5)
+    with pytest.raises(InputError, match=r"0 times the side"):
+        cropformer.build(tiny_architecture, settings=replace(tiny_settings, crop_ratio=0))
+
+
 def test_the_published_pipeline_has_no_threshold(tiny_model, photo):
     tiny_model.settings = replace(tiny_model.settings, min_score=0.9)
     assert len(tiny_model.segment(photo, compat="official")) == 10
@@ -209,15 +250,3 @@ def test_a_model_without_association_says_what_to_do(tiny_model, photo):
     tiny_model.association = None
     with pytest.raises(InputError, match="without an association module takes one view per image; use crops=0"):
         tiny_model.segment(photo, crops=4)
-
-
-def test_unknown_models_are_listed():
-    with pytest.raises(InputError, match=r"no model 'huge'; the models are nano, r50, swin_t, swin_l"):
-        cropformer.build_model("huge")
-
-
-def test_the_number_of_queries_is_free():
-    with torch.device("meta"):
-        model = cropformer.build_model("swin_t", num_queries=7)
-    assert model.query_decoder.query_features.weight.shape == (7, 256)
-    assert model.architecture.num_queries == 7

@@ -96,7 +96,7 @@ def batch(photo) -> TrainingBatch:
     """One image, full view and one crop, with the left and the right half as its entities."""
     left = torch.arange(photo.shape[1]).expand(photo.shape[:2]) < photo.shape[1] // 2
     masks = torch.stack((left, ~left)).numpy()
-    views, target = training_views(photo, masks, TrainingCrop(32, 64, flip=False, crop_indices=(2,)))
+    views, target = training_views(photo, masks, TrainingCrop(32, 64, flip=False, places=((1, 0),)))
     views = batch_views([views])
     return TrainingBatch(views, [target.padded(tuple(views.pixels.shape[-2:]))])
 

@@ -11,7 +11,8 @@ from cropformer.views import (
     PIXEL_MEAN,
     PIXEL_STD,
     batch_views,
-    corner_crops,
+    crop_box,
+    crop_places,
     cut_view,
     stack_views,
     view_boxes,
@@ -25,33 +26,67 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 # --- boxes
 
 
-@pytest.mark.parametrize("other", [4, 97, 600])
+def published_crops(size_hw: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """The published loop, as it is described: a stride grid whose last crops are pushed back inside."""
+    height, width = size_hw
+    crop_h, crop_w = int(0.7 * height), int(0.7 * width)
+    boxes = []
+    for y in range(0, height, int(0.6 * height)):
+        for x in range(0, width, int(0.6 * width)):
+            y1, x1 = min(y + crop_h, height), min(x + crop_w, width)
+            boxes.append((x1 - crop_w, y1 - crop_h, x1, y1))
+    return boxes
+
+
+@pytest.mark.parametrize("other", [4, 97, 600, 5999])
 @pytest.mark.parametrize("upright", [False, True])
-def test_four_corners_cover_images_of_every_size(other, upright):
-    for side in range(4, 601):
-        height, width = (side, other) if upright else (other, side)
-        boxes = corner_crops((height, width))
-        crop_h, crop_w = int(0.7 * height), int(0.7 * width)
-        right, below = width - crop_w, height - crop_h
-        corners = [(0, 0), (right, 0), (0, below), (right, below)]  # TL TR BL BR
-        assert boxes == [(x, y, x + crop_w, y + crop_h) for x, y in corners]
-        assert crop_h >= below  # the upper and the lower crops meet: nothing is left uncovered
-        assert crop_w >= right
+def test_four_corners_are_the_published_crops(other, upright):
+    for side in (*range(4, 401), 600, 999, 1080, 1333, 2160, 4001, 6000):
+        size_hw = (side, other) if upright else (other, side)
+        boxes = view_boxes(size_hw, crops=4)[1:]
+        assert boxes == published_crops(size_hw)
+        assert boxes[0][2] >= boxes[1][0]  # left and right meet: nothing is left uncovered
+        assert boxes[0][3] >= boxes[2][1]
 
 
 def test_corners_of_a_known_image():
-    assert corner_crops((100, 200)) == [
+    assert view_boxes((100, 200))[1:] == [
         (0, 0, 140, 70),
         (60, 0, 200, 70),
         (0, 30, 140, 100),
         (60, 30, 200, 100),
     ]
+    assert view_boxes((90, 90))[1] == (0, 0, 62, 62)  # 0.7 * 90 is 62.99...
 
 
-@pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (50, 1)])
-def test_an_image_without_room_for_crops_is_refused(size_hw):
-    with pytest.raises(InputError, match=rf"{size_hw[1]}x{size_hw[0]} pixels is too small for crops; use crops=0"):
-        corner_crops(size_hw)
+@pytest.mark.parametrize("ratio", [0.5, 0.6, 0.7, 0.8, 1.0])
+@pytest.mark.parametrize("crops", [4, 8, (2, 3)])
+def test_every_crop_has_the_ratio_and_lies_inside(ratio, crops):
+    for height, width in ((90, 131), (4, 5), (799, 1201)):
+        for x0, y0, x1, y1 in view_boxes((height, width), crops=crops, ratio=ratio)[1:]:
+            assert (y1 - y0, x1 - x0) == (int(ratio * height), int(ratio * width))
+            assert min(x0, y0) >= 0
+            assert x1 <= width
+            assert y1 <= height
+
+
+@pytest.mark.parametrize("ratio", [0, -0.1, 1.01, float("nan")])
+def test_impossible_ratios(ratio):
+    with pytest.raises(InputError, match=rf"a crop cannot have {ratio} times the side"):
+        make_views(picture(40, 60), crops=4, crop_ratio=ratio)
+
+
+@pytest.mark.parametrize("crops", [-1, (2, -3)])
+def test_impossible_layouts(crops):
+    with pytest.raises(InputError, match="there are no .* crops; give 0, 4, 8"):
+        view_boxes((40, 60), crops=crops)
+
+
+def test_a_place_is_a_fraction_of_the_free_play():
+    assert crop_box((100, 200), (0.5, 0.25), ratio=0.5) == (25, 25, 125, 75)
+    assert crop_box((3, 1), (1, 1), ratio=0.5) == (0, 2, 1, 3)  # never empty
+    assert crop_places(4) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert crop_places((1, 3)) == [(0, 0), (0, 0.5), (0, 1)]
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (3, 3), (3, 200), (200, 2)])
@@ -63,7 +98,7 @@ def test_tiny_images_have_only_their_full_view(size_hw, crops):
 def test_the_full_view_comes_first():
     full = (0, 0, 200, 100)
     assert view_boxes((100, 200), crops=0) == [full]
-    assert view_boxes((100, 200), crops=4) == [full, *corner_crops((100, 200))]
+    assert view_boxes((100, 200), crops=4) == [full, *published_crops((100, 200))]
 
 
 def test_eight_crops_are_the_ring_of_a_three_by_three_grid():

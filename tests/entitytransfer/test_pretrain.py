@@ -29,9 +29,17 @@ ARCHITECTURE = Architecture(
 )
 
 
-def run(out: Path, *, steps: int, data: dict | None = None, loop: dict | None = None, lr_factor: float = 0.1) -> Path:
+def run(
+    out: Path,
+    *,
+    steps: int,
+    data: dict | None = None,
+    loop: dict | None = None,
+    lr_factor: float = 0.1,
+    architecture: Architecture = ARCHITECTURE,
+) -> Path:
     return pretrain(
-        ARCHITECTURE,
+        architecture,
         settings=SETTINGS,
         data=DataOptions(
             (SetSource(str(TINY)),), short_sides=(64,), max_side=96, batch_size=2, workers=0, **(data or {})
@@ -101,6 +109,32 @@ def run_untrained_backbone() -> dict:
 def test_the_cache_needs_a_frozen_backbone(tmp_path):
     with pytest.raises(InputError, match="backbone_lr_factor=0"):
         run(tmp_path, steps=2, data={"feature_cache": str(tmp_path)})
+
+
+def test_the_cache_needs_fixed_crops(tmp_path):
+    with pytest.raises(InputError, match="data.crop_type to fixed4 or fixed8, or leave the cache out"):
+        run(tmp_path, steps=2, data={"feature_cache": str(tmp_path), "crop_type": "random"}, lr_factor=0.0)
+
+
+@pytest.mark.parametrize("crops", [{"crop_type": "random", "crop_ratio": 0.5}, {"crop_type": "fixed8", "crops": 2}])
+def test_trains_with_other_crops(tmp_path, crops):
+    state = weights(run(tmp_path, steps=1, data=crops))
+    assert all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())
+
+
+PLAIN = replace(ARCHITECTURE, association="none", association_feedforward=0)
+
+
+def test_a_plain_mask2former_trains_on_full_views(tmp_path):
+    path = run(tmp_path, steps=2, data={"crops": 0, "validation": str(TINY)}, architecture=PLAIN)
+    assert cropformer.load(path).association is None
+
+
+def test_a_plain_mask2former_takes_no_crops(tmp_path):
+    with pytest.raises(InputError, match="plain Mask2Former takes one view .*; set data.crops=0 and test.crops=0"):
+        run(tmp_path, steps=2, architecture=PLAIN)
+    with pytest.raises(InputError, match="set data.crops=0 and test.crops=0"):
+        run_pretrain(["model=mask2former_r50", "data.root=x", "data.crops=0", f"out={tmp_path}"])
 
 
 def test_init_weights_are_taken_over(tmp_path):

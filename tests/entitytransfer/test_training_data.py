@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from cropformer import TrainingCrop
+from cropformer import InputError, TrainingCrop, draw_training_crop
 from cropformer.backbones.resnet import ResNet
+from cropformer.views import crop_places, view_boxes
 from entitytransfer.datasets import coco
 from entitytransfer.feature_cache import CachedSamples, FeatureStore
 from entitytransfer.training_data import (
@@ -70,29 +71,98 @@ def test_the_same_draw_gives_the_same_views(samples):
     )
 
 
-def test_cached_features_and_targets_equal_computed_ones(samples, tmp_path):
+def draw(seed: int = 0, **options) -> TrainingCrop:
+    return draw_training_crop(**{"short_sides": (64, 96), "max_side": 160, "generator": random.Random(seed), **options})
+
+
+def test_choices_are_drawn_in_the_published_order():
+    generator = random.Random(5)
+    short_side, flip, corner = generator.choice((64, 96)), generator.random() >= 0.5, generator.sample(range(4), 1)[0]
+    assert draw(5) == TrainingCrop(short_side, 160, flip, (crop_places(4)[corner],), 0.7)
+
+
+@pytest.mark.parametrize(("crop_type", "count"), [("fixed4", 4), ("fixed8", 8)])
+def test_fixed_crops_are_drawn_without_repeating(crop_type, count):
+    assert sorted(draw(crops=count, crop_type=crop_type).places) == sorted(crop_places(count))
+    assert {draw(seed, crop_type=crop_type).places[0] for seed in range(200)} == set(crop_places(count))
+
+
+def test_random_crops_lie_anywhere():
+    places = [place for seed in range(200) for place in draw(seed, crops=2, crop_type="random").places]
+    assert len(set(places)) == 400
+    rows, columns = np.array(places).T
+    for fractions in (rows, columns):
+        assert 0 <= fractions.min() < 0.02
+        assert 0.98 < fractions.max() < 1
+        assert abs(fractions.mean() - 0.5) < 0.05
+
+
+def test_training_crops_lie_where_test_crops_do(samples):
+    everything = TrainingCrop(64, 96, flip=False, places=tuple(crop_places(8)), ratio=0.6)
+    views, _ = cut_training_views(samples[0], everything)
+    boxes = view_boxes(samples[0].size_hw, crops=8, ratio=0.6)
+    assert views.boxes_xyxy[0].tolist() == [list(box) for box in boxes]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop_type": "corner"}, "'corner' .* the crop types are random, fixed4 and fixed8"),
+        ({"crops": 5}, "cannot have 5 fixed4 crops"),
+        ({"crops": -1, "crop_type": "random"}, "cannot have -1 random crops"),
+        ({"crop_ratio": 1.2}, r"cannot have 1\.2 times the side"),
+    ],
+)
+def test_impossible_crops_are_refused_before_the_first_sample(samples, options, message):
+    with pytest.raises(InputError, match=message):
+        TrainingSamples(samples, short_sides=(64,), max_side=96, **options)
+
+
+@pytest.mark.parametrize(("crop_type", "ratio", "crops"), [("fixed4", 0.7, 1), ("fixed8", 0.6, 2), ("fixed4", 0.7, 0)])
+def test_cached_features_and_targets_equal_computed_ones(samples, tmp_path, crop_type, ratio, crops):
     torch.manual_seed(0)
     backbone = ResNet((1, 1, 1, 1), stem=8, width=4, channels=8).eval()
     landscape = [i for i, s in enumerate(samples) if s.size_hw[0] <= s.size_hw[1]]
-    cached = CachedSamples(samples, backbone, folder=tmp_path, short_side=64, max_side=96, crops=1)
+    numbers = {"crops": crops, "crop_type": crop_type, "crop_ratio": ratio}
+    cached = CachedSamples(samples, backbone, folder=tmp_path, short_side=64, max_side=96, **numbers)
     draws = [(landscape[0], 11), (landscape[-1], 5)]
+    views_each = 1 + crops
     for attempt in (cached[draws], cached[draws]):  # computed, then read back
         for i, (index, seed) in enumerate(draws):
-            views, target = cut_training_views(samples[index], crop_of(seed))
+            views, target = cut_training_views(samples[index], cached_draw(seed, **numbers))
             right, below = 96 - views.pixels.shape[-1], 64 - views.pixels.shape[-2]
             with torch.inference_mode():
                 expected = backbone(torch.nn.functional.pad(views.pixels[0], (0, right, 0, below)))
             for stride, feature in attempt.features.items():
-                assert torch.allclose(feature[2 * i : 2 * i + 2], expected[stride], atol=2e-3, rtol=2e-3)
+                mine = feature[views_each * i : views_each * (i + 1)]
+                assert torch.allclose(mine, expected[stride], atol=2e-3, rtol=2e-3)
             assert attempt.targets[i].masks.equal(target.padded((64, 96)).masks)
             assert attempt.targets[i].valid.equal(target.valid)
 
 
-def crop_of(seed: int) -> TrainingCrop:
-    """The choices that the cache makes for a seed: flip, then crop."""
+def cached_draw(seed: int, *, crops: int, crop_type: str, crop_ratio: float) -> TrainingCrop:
+    """The choices that the cache makes for a seed: flip, then crops."""
     generator = random.Random(seed)
     flip = generator.random() >= 0.5
-    return TrainingCrop(64, 96, flip, tuple(generator.sample(range(4), 1)))
+    places = generator.sample(crop_places(4 if crop_type == "fixed4" else 8), crops)
+    return TrainingCrop(64, 96, flip, tuple(places), crop_ratio)
+
+
+def test_crops_of_another_kind_have_their_own_cache(samples, tmp_path):
+    """One folder, several ratios and types: none reads the features of another."""
+    backbone = ResNet((1, 1, 1, 1), stem=8, width=4, channels=8).eval()
+    numbers = {"folder": tmp_path, "short_side": 64, "max_side": 96, "crops": 4}
+    index = next(i for i, s in enumerate(samples) if s.size_hw[0] <= s.size_hw[1])
+    wide, narrow = (
+        CachedSamples(samples, backbone, crop_ratio=ratio, **numbers)[[(index, 0)]].features[4] for ratio in (0.7, 0.5)
+    )
+    assert wide[0].equal(narrow[0])  # the full view
+    assert not any(wide[t].equal(narrow[t]) for t in range(1, 5))
+
+
+def test_crops_that_lie_anywhere_have_no_cache(samples, tmp_path):
+    with pytest.raises(InputError, match="'random' crops have no fixed places"):
+        CachedSamples(samples, torch.nn.Identity(), folder=tmp_path, short_side=64, max_side=96, crop_type="random")
 
 
 def test_feature_store_survives_reopening(tmp_path):
