@@ -1,180 +1,174 @@
-"""What ``segment`` costs from photo to entities: CPU seconds, wall seconds and peak memory.
+"""What ``segment`` costs from photo to entities, next to the published pipeline with the same weights.
 
-Every repeat runs in a fresh process, so that no cache and no earlier peak helps or harms it. Loading the model is
-not counted in the seconds and is counted in the memory. One row of medians and interquartile ranges for each model
-and size is appended to ``results/inference.csv``.
+Every run is a fresh process, ours and the published way in turns; loading the model is not counted in the seconds. The
+published way (``published_pipeline``) holds every mask of every query at image size, so it runs
+only where the machine has the memory. One row of medians for each case and contender goes to
+``results/inference.csv``.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib.metadata
 import json
 import os
-import platform
-import resource
-import shlex
-import statistics
-import subprocess
-import sys
-import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the parent stays small: on Linux a child's peak starts at the size of the process it came from
+from benchmarks.common import RESULTS, alternate, append_row, comparison_rows, cost_of, describe, make_photo
+
+if TYPE_CHECKING:
     import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "inference.csv"
-CROPS = 4
-SWIN_T_LIMIT_GIB = 4.0  # for one photo of 1200x1800; the published code needs 14.6
-MEASURES = ("cpu_s", "wall_s", "peak_gib")
+    import cropformer
+
+MODULE = "benchmarks.inference"
+PEER = "published"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One photo for one model: ``size`` is WIDTHxHEIGHT, ``crops`` 0, 4 or 8 besides the full view."""
+
+    model: str = "nano"
+    size: str = "1200x1800"
+    crops: int = 4
+    queries: int = 100
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """From MODEL,SIZE,CROPS,QUERIES, of which the last ones may be left out."""
+        model, size, crops, queries = (text.split(",") + ["1200x1800", "4", "100"][text.count(",") :])[:4]
+        return cls(model, size, int(crops), int(queries))
+
+    @property
+    def text(self) -> str:
+        """What ``parse`` reads."""
+        return f"{self.model},{self.size},{self.crops},{self.queries}"
+
+    @property
+    def megapixels(self) -> float:
+        """Pixels of the photo / 10^6."""
+        width, height = (int(side) for side in self.size.split("x"))
+        return width * height / 1e6
+
+    @property
+    def published_gib(self) -> float:
+        """Memory that the published way needs: about 32 bytes for each query and pixel, and the network's own."""
+        network = 1.5 if self.model == "nano" else 7.0
+        return network * (1 + self.crops) / 5 + 32 * self.queries * self.megapixels * 1e6 / 2**30
+
+
+CURVES = {
+    "published": [Case("swin_t")],
+    "megapixels": [Case(size=size) for size in ("640x480", "1200x1800", "3000x4000", "4000x6000", "5774x8660")],
+    "queries": [Case(queries=queries) for queries in (100, 200, 300)],
+    "views": [Case(crops=crops) for crops in (0, 4, 8)],
+}
+ALONE = ("queries", "views")  # curves without the peer, which would double the time of all others together
 
 
 def main() -> None:
-    """Measure every model at every size, print the numbers and append them to the results."""
+    """Measure every case of every curve, print the numbers and append them to the results."""
     arguments = parse_arguments()
     if arguments.measure:
-        print(json.dumps(measure_once(arguments.models[0], arguments.sizes[0])))
+        print(json.dumps(measure(arguments.measure, arguments.case[0])))
         return
-    for model in arguments.models:
-        for size in arguments.sizes:
-            row = measure_case(model, size, repeats=arguments.repeats)
-            print(describe(row))
-            if not arguments.dry_run:
-                append_row(arguments.out, row)
+    curves = {"chosen": arguments.case} if arguments.case else {name: CURVES[name] for name in arguments.curves}
+    for curve, cases in curves.items():
+        for case in cases:
+            for row in measure_case(curve, case, repeats=arguments.repeats):
+                print(describe(row), flush=True)
+                if not arguments.dry_run:
+                    append_row(arguments.out, row)
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["nano", "swin_t"], help="names in the zoo")
-    parser.add_argument("--sizes", nargs="+", default=["640x480", "1200x1800"], help="WIDTHxHEIGHT of the photo")
-    parser.add_argument("--repeats", type=int, default=5, help="fresh processes for each model and size")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="CSV to append to")
+    parser.add_argument("--curves", nargs="+", default=list(CURVES), choices=list(CURVES), help="which cases")
+    parser.add_argument(
+        "--case",
+        nargs="+",
+        type=Case.parse,
+        help="these instead: MODEL,WIDTHxHEIGHT,CROPS,QUERIES, such as nano,640x480",
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="fresh processes for each case and contender")
+    parser.add_argument("--out", type=Path, default=RESULTS / "inference.csv", help="CSV to append to")
     parser.add_argument("--dry-run", action="store_true", help="print only; write no row")
-    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # the fresh process
+    parser.add_argument("--measure", choices=["ours", PEER], help=argparse.SUPPRESS)  # the fresh process
     return parser.parse_args()
 
 
-def measure_once(model_name: str, size: str) -> dict[str, float | int | str]:
+def measure_case(curve: str, case: Case, *, repeats: int) -> list[dict[str, object]]:
+    """The rows of one case on one curve."""
+    columns = {"curve": curve, **asdict(case), "views": 1 + case.crops, "megapixels": round(case.megapixels, 2)}
+    runs = run_case(case, repeats=repeats, alone=curve in ALONE)
+    return comparison_rows(MODULE, columns, runs, peer=PEER)
+
+
+@lru_cache  # curves cross in the default case
+def run_case(case: Case, *, repeats: int, alone: bool) -> dict[str, list[dict[str, object]]]:
+    """The runs of one case; ours alone if asked for, or where the published way does not fit into memory."""
+    available_gib = memory_gib()
+    if not alone and case.published_gib > available_gib:
+        print(f"{case.text}: the published way needs {case.published_gib:.0f} GiB, {available_gib:.0f} are available")
+    contenders = ["ours"] if alone or case.published_gib > available_gib else ["ours", PEER]
+    return alternate(MODULE, contenders, ["--case", case.text], repeats=repeats)
+
+
+def memory_gib() -> float:
+    """What the machine has left, without swap; everything it has where it does not tell."""
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    left = [int(line.split()[1]) / 2**20 for line in lines if line.startswith("MemAvailable:")]
+    return left[0] if left else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+# --- the fresh process
+
+
+def measure(contender: str, case: Case) -> dict[str, object]:
     """Segment one photo in this process and say what it took."""
+    import torch
+
+    model, weights = load_model(case)
+    photo = make_photo(case.size)
+    segment = {"ours": segment_ours, PEER: segment_published}[contender]
+    found, cost = cost_of(lambda: segment(model, photo, case))
+    settings = {"short_side": model.settings.short_side, "max_side": model.settings.max_side}
+    return {**cost, "weights": weights, **settings, "entities": found, "threads": torch.get_num_threads()}
+
+
+def load_model(case: Case) -> tuple[cropformer.EntitySegmenter, str]:
+    """The model of a case, and whether its weights are "trained" or "random"."""
     import torch
 
     import cropformer
 
     try:
-        model, weights = cropformer.load(model_name), "trained"
+        model, weights = cropformer.load(case.model), "trained"
     except cropformer.InputError:  # nothing is bundled under this name
         torch.manual_seed(0)
-        model, weights = cropformer.build_model(model_name).eval(), "random"
-    photo = make_photo(size)
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    entities = model.segment(photo, crops=CROPS, min_score=0.0)  # 0: every query is fused, the costliest case
-    return {
-        "cpu_s": cpu_seconds() - cpu,
-        "wall_s": time.perf_counter() - wall,
-        "peak_gib": peak_gib(),
-        "weights": weights,
-        "short_side": model.settings.short_side,
-        "max_side": model.settings.max_side,
-        "entities": len(entities),
-        "threads": torch.get_num_threads(),
-    }
+        model, weights = cropformer.build_model(case.model).eval(), "random"
+    decoder = model.query_decoder
+    for table in (decoder.query_features, decoder.query_positions):
+        rows = torch.arange(case.queries) % len(table.weight)  # more queries than trained ones: the same again
+        table.weight = torch.nn.Parameter(table.weight.detach()[rows])
+    return model, weights
 
 
-def make_photo(size: str) -> np.ndarray:
-    """A smooth colourful picture, uint8 RGB [H,W,3]."""
-    import numpy as np
-    from PIL import Image
-
-    width, height = (int(side) for side in size.split("x"))
-    noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
+def segment_ours(model: cropformer.EntitySegmenter, photo: np.ndarray, case: Case) -> int:
+    """Number of entities; with every query fused, the costliest case."""
+    return len(model.segment(photo, crops=case.crops, min_score=0.0))
 
 
-def cpu_seconds() -> float:
-    """User and system time of this process and all its threads."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+def segment_published(model: cropformer.EntitySegmenter, photo: np.ndarray, case: Case) -> int:
+    """Number of entities with a pixel, the published way."""
+    from benchmarks.published_pipeline import published_pipeline
 
-
-def peak_gib() -> float:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # bytes on macOS, KiB elsewhere
-
-
-def measure_case(model: str, size: str, *, repeats: int) -> dict[str, object]:
-    """Median and interquartile range over fresh processes, with everything needed to repeat them."""
-    command = [sys.executable, __file__, "--measure", "--models", model, "--sizes", size]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    runs = []
-    for _ in range(repeats):
-        finished = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
-        runs.append(json.loads(finished.stdout.splitlines()[-1]))
-    row: dict[str, object] = {"model": model, "size": size, "crops": CROPS, "repeats": repeats}
-    row |= {name: runs[0][name] for name in ("weights", "short_side", "max_side", "entities")}
-    for name in MEASURES:
-        values = [run[name] for run in runs]
-        row[f"{name}_median"] = round(statistics.median(values), 3)
-        row[f"{name}_iqr"] = round(interquartile_range(values), 3)
-    return row | {"threads": runs[0]["threads"]} | provenance()
-
-
-def interquartile_range(values: list[float]) -> float:
-    """Third quartile minus first; 0 for a single value."""
-    if len(values) < 2:
-        return 0.0
-    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
-    return third - first
-
-
-def provenance() -> dict[str, object]:
-    """Commit, machine, versions and the command line."""
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    return {
-        "commit": git.stdout.strip() or "unknown",
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": importlib.metadata.version("torch"),
-        "numpy": importlib.metadata.version("numpy"),
-        "command": shlex.join(["python", "benchmarks/inference.py", *sys.argv[1:]]),
-    }
-
-
-def cpu_model() -> str:
-    """Name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def describe(row: dict[str, object]) -> str:
-    """One line for the terminal; the promised bound where the row is about it."""
-    text = (
-        f"{row['model']} ({row['weights']} weights, short side {row['short_side']}) at {row['size']}: "
-        f"{row['cpu_s_median']} CPU s, {row['wall_s_median']} s, {row['peak_gib_median']} GiB"
-    )
-    if (row["model"], row["size"]) == ("swin_t", "1200x1800"):
-        kept = row["peak_gib_median"] < SWIN_T_LIMIT_GIB
-        text += f"; {'below' if kept else 'ABOVE'} the bound of {SWIN_T_LIMIT_GIB:g} GiB"
-    return text
-
-
-def append_row(path: Path, row: dict[str, object]) -> None:
-    """Append one row, after a header if the file is new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    return sum(score > 0 for score in published_pipeline(model, photo, crops=case.crops).scores)
 
 
 if __name__ == "__main__":

@@ -1,66 +1,65 @@
-"""Multi-scale deformable attention in plain PyTorch: every query reads a few points on every level.
+"""Multi-scale deformable attention: every query reads a few points on every level.
 
 Source: Deformable DETR (Zhu et al., 2021), equation 3, as used by Mask2Former's pixel decoder.
 Shapes: B batch, S tokens of all levels, Q queries, M heads, D channels of a head, L levels, P points.
 """
 
+import importlib.util
 import math
+import os
+import shutil
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .deformable_bag import BagAttention
+
 
 def deformable_attention(values: Tensor, sizes_hw: list[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
-    """Sum of ``values`` read bilinearly at ``locations``, weighted; zero outside a level. Differentiable.
+    """Sum of ``values`` read bilinearly at ``locations``, weighted; zero outside a level. Differentiable once.
 
     Args:
-        values: [B,S,M,D], the levels one after another, each row by row.
+        values: [B,S,M,D], the levels one after another, each row by row; any float dtype. Sums are not rounded to it
+            before the end.
         sizes_hw: height and width of each level.
-        locations: [B,Q,M,L,P,2], x and y in [0, 1] of the level.
-        weights: [B,Q,M,L,P].
+        locations: [B,Q,M,L,P,2], x and y in [0, 1] of the level; float32, or float64 for exactness.
+        weights: [B,Q,M,L,P], in the dtype of ``locations``.
 
     Returns:
-        [B,Q,M*D].
+        [B,Q,M*D] in the dtype of ``values``.
     """
-    # One gather-and-sum over a table beats grid_sample on the CPU by 2-3x (no temporary of every sampled
-    # value); on an accelerator its backward pass sorts indices, and grid_sample is the better of the two.
-    sample = _sample_by_bag if values.device.type == "cpu" else _sample_by_grid
-    return sample(values, sizes_hw, locations, weights)
+    if _suits_triton(values, locations):
+        from .deformable_triton import read_bags
+
+        return read_bags(values, level_sides(tuple(sizes_hw), values.device), locations, weights)
+    # One gather-and-sum over a table beats grid_sample on the CPU several times over (no temporary of every sampled
+    # value), and it is deterministic; on an accelerator it sorts indices, and grid_sample is the better of the two.
+    is_bag = values.device.type == "cpu" or torch.are_deterministic_algorithms_enabled()
+    sample = BagAttention.apply if is_bag else _sample_by_grid
+    return sample(values.to(locations.dtype), sizes_hw, locations, weights).to(values.dtype)
 
 
-def _sample_by_bag(values: Tensor, sizes_hw: list[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
-    """Each (query, head) is a bag of levels x points x 4 corners of rows in the value table."""
-    batch, tokens, heads, channels = values.shape
-    queries = locations.shape[1]
-    indices, corner_weights = _corners(sizes_hw, locations)  # [B,Q,M,L,P,4] each
-    offset = torch.arange(batch, dtype=torch.int32).view(batch, 1, 1, 1, 1, 1) * tokens
-    head = torch.arange(heads, dtype=torch.int32).view(1, 1, heads, 1, 1, 1)
-    rows = ((indices + offset) * heads + head).flatten(0, 2).flatten(1)  # [B,Q,M,L,P,4] -> [BQM,LP4]
-    bag_weights = (corner_weights * weights.unsqueeze(-1)).flatten(0, 2).flatten(1)  # likewise
-    table = values.reshape(-1, channels)  # [B,S,M,D] -> [BSM,D]
-    read = F.embedding_bag(rows, table, mode="sum", per_sample_weights=bag_weights)
-    return read.view(batch, queries, heads * channels)  # [BQM,D] -> [B,Q,MD]
+def _suits_triton(values: Tensor, locations: Tensor) -> bool:
+    """Whether the GPU kernels, whose sums are fp32 and in no fixed order, can and may be used."""
+    is_single = locations.dtype == torch.float32 and values.dtype != torch.float64
+    return values.is_cuda and is_single and not torch.are_deterministic_algorithms_enabled() and has_triton()
 
 
-def _corners(sizes_hw: list[tuple[int, int]], locations: Tensor) -> tuple[Tensor, Tensor]:
-    """Token index and bilinear weight of the four pixels around each location; weight 0 outside the level."""
-    sizes_wh = torch.tensor([(w, h) for h, w in sizes_hw], dtype=torch.int32)
-    starts = torch.tensor([0, *(h * w for h, w in sizes_hw[:-1])]).cumsum(0).int()
-    pixel = locations * sizes_wh[:, None].to(locations.dtype) - 0.5  # [B,Q,M,L,P,2]
-    corner = pixel.detach().floor()
-    fraction = pixel - corner
-    low = corner.int()  # 32 bits: half the traffic, and a table of 2**31 rows is far away
-    high = low + 1
-    limit = sizes_wh[:, None] - 1
-    low_weight = (1 - fraction) * ((low >= 0) & (low <= limit))
-    high_weight = fraction * ((high >= 0) & (high <= limit))
-    low, high = low.clamp(min=0).minimum(limit), high.clamp(min=0).minimum(limit)
-    x = torch.stack((low[..., 0], high[..., 0], low[..., 0], high[..., 0]), dim=-1)  # [B,Q,M,L,P,4]
-    y = torch.stack((low[..., 1], low[..., 1], high[..., 1], high[..., 1]), dim=-1)
-    (x0, y0), (x1, y1) = low_weight.unbind(-1), high_weight.unbind(-1)
-    index = starts.view(-1, 1, 1) + y * sizes_wh[:, 0].view(-1, 1, 1) + x
-    return index, torch.stack((x0 * y0, x1 * y0, x0 * y1, x1 * y1), dim=-1)
+@lru_cache(maxsize=1)
+@torch.compiler.assume_constant_result
+def has_triton() -> bool:
+    """Whether triton is installed, with the C compiler that it starts kernels with."""
+    has_compiler = "CC" in os.environ or any(shutil.which(name) for name in ("gcc", "clang", "cc"))
+    return has_compiler and importlib.util.find_spec("triton") is not None
+
+
+@lru_cache(maxsize=12)
+@torch.inference_mode(False)
+def level_sides(sizes_hw: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """Width and height of each level, int32 [L,2]; kept, because the copy to a device would wait for the device."""
+    return torch.tensor([(w, h) for h, w in sizes_hw], dtype=torch.int32, device=device)
 
 
 def _sample_by_grid(values: Tensor, sizes_hw: list[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
@@ -75,6 +74,14 @@ def _sample_by_grid(values: Tensor, sizes_hw: list[tuple[int, int]], locations: 
         read = F.grid_sample(plane, grids[:, :, level], align_corners=False)  # [BM,D,Q,P]
         total = total + (read * point_weights[:, :, :, level]).sum(-1)
     return total.view(batch, heads * channels, queries).transpose(1, 2).contiguous()  # [BM,D,Q] -> [B,Q,MD]
+
+
+def _softmax_of_few(logits: Tensor) -> Tensor:
+    """Softmax over a short last dimension."""
+    if logits.device.type != "cpu":
+        return logits.softmax(-1)
+    # There a dozen numbers in a row are taken one by one, but rows of a dozen planes many at once: ten times faster.
+    return logits.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
 
 
 class DeformableAttention(nn.Module):
@@ -114,10 +121,11 @@ class DeformableAttention(nn.Module):
         """Read ``tokens`` [B,S,C] for ``queries`` [B,Q,C] around ``references`` [Q,2] (x, y in [0, 1])."""
         grid = (self.heads, self.levels, self.points)
         # Positions and sums stay in fp32 under autocast: half a pixel is more than bf16 can tell on a long side.
-        offsets = self.sampling_offsets(queries).float().unflatten(-1, (*grid, 2))  # [B,Q,C'] -> [B,Q,M,L,P,2]
-        weights = self.attention_weights(queries).float().unflatten(-1, (self.heads, -1))  # [B,Q,C'] -> [B,Q,M,LP]
-        weights = weights.softmax(-1).unflatten(-1, grid[1:])  # [B,Q,M,LP] -> [B,Q,M,L,P]
-        sizes_wh = torch.tensor([(w, h) for h, w in sizes_hw], device=queries.device, dtype=offsets.dtype)
-        locations = references.view(1, -1, 1, 1, 1, 2) + offsets / sizes_wh[:, None]
-        values = self.value_proj(tokens).float().unflatten(-1, (self.heads, -1))  # [B,S,C] -> [B,S,M,D]
+        offsets = self.sampling_offsets(queries).float()  # [B,Q,MLP2]
+        sides_wh = level_sides(tuple(sizes_hw), queries.device)
+        offsets = offsets.div_(sides_wh[:, None].expand(*grid, 2).flatten())  # in place: the largest tensor here
+        locations = offsets.unflatten(-1, (-1, 2)).add_(references[:, None]).unflatten(2, grid)  # [B,Q,M,L,P,2]
+        logits = self.attention_weights(queries).float().unflatten(-1, (self.heads, -1))  # [B,Q,C'] -> [B,Q,M,LP]
+        weights = _softmax_of_few(logits).unflatten(-1, grid[1:])  # [B,Q,M,LP] -> [B,Q,M,L,P]
+        values = self.value_proj(tokens).unflatten(-1, (self.heads, -1))  # [B,S,C] -> [B,S,M,D]
         return self.output_proj(deformable_attention(values, sizes_hw, locations, weights))

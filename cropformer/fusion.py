@@ -1,10 +1,11 @@
 """View fusion: Queries and Views to Entities, one query at a time onto one id map.
 
 Each query's masks in its views are resized, made probabilities and averaged where views overlap (paper section 4,
-"Inference"). The best class score goes first and keeps the pixels that it claims. Nothing of size
-queries x pixels exists: the memory beside the id map is that of one entity's box.
+"Inference"). The best class score goes first and keeps the pixels that it claims. A query costs what its mask covers
+of the ground that is still free: tiles that it cannot reach, or that are full, are never looked at. Nothing of size
+queries x pixels exists.
 
-Shapes: B images, T views, F frames, Q queries, H and W image pixels, h and w the stride-4 grid.
+Shapes: B images, T views, F frames, Q queries, N tiles, H and W image pixels, h and w the stride-4 grid.
 """
 
 from __future__ import annotations
@@ -12,56 +13,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from . import rle
+from .candidates import Candidate, candidates
 from .entities import Entities
 from .errors import InputError
+from .painting import Painting
 from .queries import Queries
-from .resampling import view_weights
+from .tiling import make_tiling
 from .views import Views
 
 Compat = Literal["official"] | None
 Source = Literal["B-OC", "B-O", "B-C", "I-O"]
 """Which predictions are fused (Table 8b): of the Batch or Image decoder, of the Original view, the Crops, or both."""
 
-
-@dataclass(frozen=True)
-class ViewMap:
-    """How the stride-4 logits of one view lie in its image: ``box_xyxy``, row weights [y,h], column weights [x,w]."""
-
-    box_xyxy: tuple[int, int, int, int]
-    rows: Tensor
-    columns: Tensor
-
-    def covered_box(self, positive: Tensor) -> tuple[int, int, int, int] | None:
-        """Image box that bool ``positive`` [h,w] can reach once resized.
-
-        None if there is none: nothing is positive, or only padding, or only what falls between the pixels of an
-        image that is coarser than the grid.
-        """
-        y = (self.rows[:, positive.any(1)] > 0).any(1).nonzero()
-        x = (self.columns[:, positive.any(0)] > 0).any(1).nonzero()
-        if not (len(y) and len(x)):
-            return None
-        left, top = self.box_xyxy[:2]
-        return left + int(x[0]), top + int(y[0]), left + int(x[-1]) + 1, top + int(y[-1]) + 1
-
-    def paste_back(self, logits: Tensor, box_xyxy: tuple[int, int, int, int]) -> Tensor:
-        """Logits [h,w] at the image pixels of a box inside this view; the inverse of ``cut_view``. Float [y,x]."""
-        left, top = self.box_xyxy[:2]
-        x0, y0, x1, y1 = box_xyxy
-        rows, columns = self.rows[y0 - top : y1 - top], self.columns[x0 - left : x1 - left]
-        (r0, r1), (c0, c1) = _used(rows), _used(columns)
-        return rows[:, r0:r1] @ logits[r0:r1, c0:c1] @ columns[:, c0:c1].T
-
-
-def _used(weights: Tensor) -> tuple[int, int]:
-    """First and last grid position that a band of consecutive weight rows reads; half open."""
-    first, last = weights[0].nonzero(), weights[-1].nonzero()
-    return int(first[0]), int(last[-1]) + 1
+_DEFAULT_MEMORY = 256 * 2**20  # bytes
+_LEAST_QUALITY = 0.499  # the mean of probabilities above one half, with room for rounding
 
 
 @torch.inference_mode()
@@ -73,6 +42,7 @@ def fuse(
     compat: Compat = None,
     source: Source = "B-OC",
     overlap: bool = False,
+    max_memory: int | None = None,
 ) -> list[Entities]:
     """The entities of every image, or of every frame of every clip, in order.
 
@@ -84,6 +54,8 @@ def fuse(
             that is the sigmoid of a probability, hidden and weak entities exported, order by class score.
         source: which predictions are fused. A photo or frame without crops has its full view alone for all of them.
         overlap: let every entity keep all its pixels; otherwise a pixel belongs to the best class score.
+        max_memory: bound in bytes on the temporaries beside the id map; the result does not depend on it. Never
+            less is taken than the logits of 16 queries and one tile of 64x64 pixels need.
 
     Returns:
         B * F results. ``query_ids`` tells which query an entity came from; entities of two frames with the same
@@ -91,22 +63,53 @@ def fuse(
         visible pixels.
 
     Raises:
-        InputError: if there is no such source.
+        InputError: if there is no such source, or the memory is not positive.
     """
     if source not in get_args(Source):
         raise InputError(f"there is no prediction source {source!r}; the sources are {', '.join(get_args(Source))}")
+    if max_memory is not None and max_memory <= 0:
+        raise InputError(f"max_memory is {max_memory} bytes; give a positive number, or None for the default")
+    rules = _Rules(min_score, official=compat == "official", overlap=overlap, memory=max_memory or _DEFAULT_MEMORY)
     results = []
     for image in range(len(views.image_sizes_hw)):
         for frame in sorted(set(views.frames)):
             members = [t for t, f in enumerate(views.frames) if f == frame]
-            chosen, row, members = _choose(queries, image, members, views=len(views.frames), source=source)
-            maps = _view_maps(views, image, members, mask_features=chosen.mask_features, compat=compat)
-            # The image decoder's queries hold one view each, as their only one.
-            features = [0] if source == "I-O" else members
-            size_hw = tuple(views.image_sizes_hw[image].tolist())
-            painting = _Painting(size_hw, overlap=overlap, device=chosen.mask_features.device)
-            results.append(_paint(chosen, row, features, maps, painting, min_score=min_score, compat=compat))
+            results.append(_fuse_frame(queries, views, image, members, source=source, rules=rules))
     return results
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What is the same for all images of a call."""
+
+    min_score: float
+    official: bool
+    overlap: bool
+    memory: int
+
+
+def _fuse_frame(
+    queries: Queries, views: Views, image: int, members: list[int], *, source: Source, rules: _Rules
+) -> Entities:
+    """One image, or one frame of a clip, from its views ``members``."""
+    chosen, row, members = _choose(queries, image, members, views=len(views.frames), source=source)
+    features = chosen.mask_features[row]  # [T,C,h,w]
+    # The image decoder's queries hold one view each, as their only one.
+    planes = [features[t] for t in ([0] if source == "I-O" else members)]
+    height, width = features.shape[-2:]
+    tiling = make_tiling(
+        views, image, members, grid_hw=(height, width), two_step=rules.official, device=features.device
+    )
+    class_scores, order = chosen.class_scores()[row].sort(descending=True, stable=True)
+    strong = [score for score in class_scores.tolist() if score >= rules.min_score]
+    order = order[: len(strong)]
+    painting = Painting(tiling, count=len(order))
+    walk = candidates(chosen.mask_embeddings[row, order], planes, tiling, free=painting.free, memory=rules.memory)
+    claims = [
+        _claim(candidate, class_score, painting, number=number, rules=rules)
+        for number, (class_score, candidate) in enumerate(zip(strong, walk), start=1)
+    ]
+    return _entities(chosen, row, order, claims, painting, rules=rules)
 
 
 def _choose(
@@ -119,127 +122,67 @@ def _choose(
     return queries, image, kept[source]
 
 
-def _view_maps(views: Views, image: int, members: list[int], *, mask_features: Tensor, compat: Compat) -> list[ViewMap]:
-    maps = []
-    for t in members:
-        box, valid_hw = views.boxes_xyxy[image, t].tolist(), views.sizes_hw[image, t].tolist()
-        rows, columns = (
-            view_weights(
-                mask_features.shape[-2:][axis],
-                padded=views.pixels.shape[-2:][axis],
-                valid=valid_hw[axis],
-                target=box[3 - axis] - box[1 - axis],
-                two_step=compat == "official",
-                device=mask_features.device,  # the views may have stayed on the CPU
-            )
-            for axis in (0, 1)
-        )
-        maps.append(ViewMap(tuple(box), rows, columns))
-    return maps
-
-
-class _Painting:
-    """The one id map of an image: 0 where a pixel is free, i + 1 where entity i is.
-
-    With ``overlap`` each mask is encoded as soon as it is painted, and its pixels are free again.
-    """
-
-    def __init__(self, size_hw: tuple[int, int], *, overlap: bool, device: torch.device) -> None:
-        self.ids = torch.zeros(size_hw, dtype=torch.int32, device=device)
-        self.overlap = overlap
-        self.rles: list[rle.RLE] = []
-
-    def add(self, claim: _Claim | None, *, number: int) -> None:
-        """Paint what entity ``number`` claims; None adds an entity without a pixel."""
-        if claim is not None:
-            claim.region.masked_fill_(claim.visible, number + 1)
-        if self.overlap:
-            self.rles += rle.encode_id_map(self.ids.cpu().numpy(), [number + 1])
-            self.ids.zero_()
-
-    def finish(self, count: int) -> list[rle.RLE]:
-        """The masks of all ``count`` entities."""
-        return self.rles if self.overlap else rle.encode_id_map(self.ids.cpu().numpy(), np.arange(1, count + 1))
-
-
-def _paint(
-    queries: Queries,
-    row: int,
-    features: list[int],
-    maps: list[ViewMap],
-    painting: _Painting,
-    *,
-    min_score: float,
-    compat: Compat,
-) -> Entities:
-    """Walk the queries of one image in the order of their class score; each claims what is still free."""
-    official = compat == "official"
-    class_scores, order = queries.class_scores()[row].sort(descending=True, stable=True)
-    kept, scores = [], []
-    for class_score, query in zip(class_scores.tolist(), order.tolist()):
-        if class_score < min_score:
-            break
-        claim = _claim(queries.mask_logits_of(row, query)[features].float(), maps, painting.ids)
-        score = class_score * (claim.quality(official=official) if claim else 0.0)
-        if official or (claim and score >= min_score):
-            painting.add(claim, number=len(kept))
-            kept.append(query)
-            scores.append(score)
-    return Entities.from_rles(
-        tuple(painting.ids.shape),
-        painting.finish(len(kept)),
-        scores,
-        queries.labels()[row, kept].cpu().numpy(),
-        embeddings=queries.embeddings[row, kept].float().cpu().numpy(),
-        query_ids=kept,
-        sort=not official,
-    )
-
-
 @dataclass(frozen=True)
 class _Claim:
-    """The free pixels that one query asks for: ``region`` of the id map, ``visible`` bool and ``probs`` [y,x] in it."""
+    """What came of one query: its score, float []; whether it is kept, bool []; its mask, where masks may overlap."""
 
-    region: Tensor
-    visible: Tensor
-    probs: Tensor
-
-    def quality(self, *, official: bool) -> float:
-        """Mean mask probability of the visible pixels.
-
-        The published one takes the sigmoid of what already is a probability, so it lies in (0.62, 0.74).
-        """
-        probs = self.probs[self.visible]
-        return float(probs.sigmoid().sum() / (len(probs) + 1e-6)) if official else float(probs.mean())
+    score: Tensor
+    kept: Tensor
+    rles: list[rle.RLE]
 
 
-def _claim(logits: Tensor, maps: list[ViewMap], ids: Tensor) -> _Claim | None:
-    """Fuse one query's logits [T,h,w] and find its free pixels in the id map ``ids`` [H,W]; None if there are none."""
-    boxes = [view.covered_box(plane > 0) for view, plane in zip(maps, logits)]
-    boxes = [box for box in boxes if box is not None]
-    if not boxes:
-        return None
-    x0, y0, x1, y1 = (edge(side) for edge, side in zip((min, min, max, max), zip(*boxes)))
-    probs = fused_probs(logits, maps, (x0, y0, x1, y1))
-    region = ids[y0:y1, x0:x1]
-    visible = (probs > 0.5) & (region == 0)
-    return _Claim(region, visible, probs) if bool(visible.any()) else None
+def _claim(candidate: Candidate, class_score: float, painting: Painting, *, number: int, rules: _Rules) -> _Claim:
+    """Let one query claim its free pixels, and give them back if its score is too low.
 
-
-def fused_probs(logits: Tensor, maps: list[ViewMap], box_xyxy: tuple[int, int, int, int]) -> Tensor:
-    """Mean probability over the views that cover each pixel of a box; logits [T,h,w] to float [y,x].
-
-    Outside the box of positive logits no view is above one half, so neither is the mean: the box is enough.
+    Without overlap nothing here waits for a GPU: whether an entity is kept stays there until all queries are done.
     """
-    x0, y0, x1, y1 = box_xyxy
-    total = logits.new_zeros(y1 - y0, x1 - x0)
-    count = torch.zeros_like(total)
-    for plane, view in zip(logits, maps):
-        left, top, right, bottom = view.box_xyxy
-        part = (max(x0, left), max(y0, top), min(x1, right), min(y1, bottom))
-        if part[0] >= part[2] or part[1] >= part[3]:
-            continue
-        window = (slice(part[1] - y0, part[3] - y0), slice(part[0] - x0, part[2] - x0))
-        total[window] += view.paste_back(plane, part).sigmoid()
-        count[window] += 1
-    return total / count.clamp(min=1)
+    total, area = _visible(candidate, painting, number=number, official=rules.official)
+    if rules.official:
+        score, kept = class_score * total / (area + 1e-6), torch.ones_like(area, dtype=torch.bool)
+    else:
+        score = class_score * total / area.clamp(min=1)
+        kept = (area > 0) & (score >= rules.min_score)
+    if rules.overlap:
+        rles = painting.encode([number], tiles=candidate.tiles) if kept else []
+        painting.clear(candidate.tiles)
+        return _Claim(score, kept, rles)
+    if not rules.official and class_score * _LEAST_QUALITY < rules.min_score:
+        for _, tiles in candidate.steps:
+            painting.release(tiles, number=number, unless=kept)
+    return _Claim(score, kept, [])
+
+
+def _visible(candidate: Candidate, painting: Painting, *, number: int, official: bool) -> tuple[Tensor, Tensor]:
+    """Paint the free pixels of a query: the sum of their mask probabilities, and how many they are.
+
+    The published pipeline takes the sigmoid of what already is a probability, so its quality, the mean, lies in
+    (0.62, 0.74). Tiles are summed one by one first, so that the steps do not change the rounding.
+    """
+    totals, areas = [candidate.logits[0].new_zeros(1)], [painting.free.new_zeros(1)]
+    for group, tiles in candidate.steps:
+        probs = painting.tiling.fused_probs(candidate.logits, tiles, views=group.views)
+        visible = painting.claim(tiles, probs > 0.5, number=number)
+        probs = probs.sigmoid_() if official else probs
+        totals.append(probs.mul_(visible).flatten(1).sum(1))  # [N,y,x] -> [N]
+        areas.append(visible.flatten(1).sum(1))
+    return torch.cat(totals).sum(), torch.cat(areas).sum()
+
+
+def _entities(
+    queries: Queries, row: int, order: Tensor, claims: list[_Claim], painting: Painting, *, rules: _Rules
+) -> Entities:
+    """The entities that are kept, as read from a GPU in one go."""
+    nothing = [order.new_zeros(0)]
+    kept = torch.cat([*nothing, *(claim.kept[None] for claim in claims)]).nonzero()[:, 0].tolist()
+    scores = torch.cat([*nothing, *(claim.score[None] for claim in claims)]).tolist()
+    query_ids = order.cpu()[kept]
+    rles = [mask for claim in claims for mask in claim.rles]
+    return Entities.from_rles(
+        painting.tiling.size_hw,
+        rles if rules.overlap else painting.encode([i + 1 for i in kept]),
+        [scores[i] for i in kept],
+        queries.labels()[row].cpu()[query_ids].numpy(),
+        embeddings=queries.embeddings[row].float().cpu()[query_ids].numpy(),
+        query_ids=query_ids.numpy(),
+        sort=not rules.official,
+    )

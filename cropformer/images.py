@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from cropformer.errors import InputError
@@ -12,6 +12,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
+_BAND_ROWS = 256
 _GREY_MAX = 65_535  # of 16-bit grey; Pillow also opens some of it with 32-bit modes
 
 
@@ -72,22 +73,33 @@ def _check_file(path: Path) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """The image as it is meant to be seen: the same one if it needs no turn."""
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
     except Exception:  # the pixels are sound, only the EXIF block is not: it says nothing about a rotation
-        return image.copy()
+        return image
 
 
 def _to_rgb(image: Image.Image, path: Path | str) -> np.ndarray:
+    """Convert a band of rows at a time: Pillow's own way holds up to four copies of the image at once."""
+    width, height = image.size
+    rgb = np.empty((height, width, 3), dtype=np.uint8)
+    for top in range(0, height, _BAND_ROWS):
+        bottom = min(top + _BAND_ROWS, height)
+        rgb[top:bottom] = _band_to_rgb(image.crop((0, top, width, bottom)), path)
+    return rgb
+
+
+def _band_to_rgb(image: Image.Image, path: Path | str) -> np.ndarray:
     if image.mode == "F" or image.mode.startswith("I"):
-        grey = _grey_to_uint8(np.asarray(image), path)
-        return np.repeat(grey[..., None], 3, axis=2)  # [H,W] -> [H,W,3]
+        return _grey_to_uint8(np.asarray(image), path)[..., None]  # [H,W] -> [H,W,1]
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
-        return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
+        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
     try:
-        return np.array(image.convert("RGB"))
+        return np.asarray(image.convert("RGB"))
     except ValueError as error:
         raise InputError(f"{path} has the colour mode {image.mode}; save it as RGB.") from error
 

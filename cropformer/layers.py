@@ -3,9 +3,41 @@
 Shapes: B batch, Q queries, S keys, C channels.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+TOKENS_AT_ONCE = 1024  # a hidden layer of this many rows stays in the cache of a core
+
+
+def in_chunks(function: Callable[..., Tensor], *tensors: Tensor, size: int, dim: int) -> Tensor:
+    """``function`` of tensors that are cut along ``dim``, ``size`` at a time; the result is shaped as the first one.
+
+    On a CPU without gradients only: there, temporaries that leave the cache cost page faults. Elsewhere the
+    function is called once, and so it is for a compiler, which would see every part as code of its own.
+    """
+    first = tensors[0]
+    eager = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    if not eager or first.device.type != "cpu" or first.shape[dim] <= size:
+        return function(*tensors)
+    result = torch.empty_like(first)
+    parts = zip(*(tensor.split(size, dim) for tensor in tensors))
+    for part, target in zip(parts, result.split(size, dim)):
+        target.copy_(function(*part))
+    return result
+
+
+def token_wise(function: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+    """``function`` of tokens [...,C] that do not look at each other, to the same shape; see ``in_chunks``."""
+    rows = in_chunks(function, tokens.flatten(0, -2), size=TOKENS_AT_ONCE, dim=0)  # [...,C] -> [S,C]
+    return rows.view(tokens.shape)
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """A context in which autocast is off: for the little that decides much."""
+    return torch.autocast(device.type, enabled=False)
 
 
 class AttentionBlock(nn.Module):
@@ -65,7 +97,10 @@ class FeedForwardBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B,S,C] to [B,S,C]."""
-        return self.norm(tokens + self.linear2(F.relu(self.linear1(tokens))))
+        return token_wise(self._transform, tokens)
+
+    def _transform(self, tokens: Tensor) -> Tensor:
+        return self.norm(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))
 
 
 class MLP(nn.Module):
@@ -94,5 +129,5 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C_in,h,w] to [B,C,h,w]."""
-        x = self.norm(self.conv(x))
-        return F.relu(x) if self.relu else x
+        x = self.norm(self.conv(x).float())  # what lies between matrix products stays in fp32 under autocast
+        return F.relu(x, inplace=True) if self.relu else x

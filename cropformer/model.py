@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
+from .memory import VIEWS_AT_ONCE
 from .pixel_decoder import PixelDecoder, PixelFeatures
-from .queries import Queries
+from .queries import Queries, join_queries
 from .query_decoder import QueryDecoder
 from .views import Views
 
@@ -51,25 +52,33 @@ class CropFormer(nn.Module):
         self.association = association
         self.batch_layers = batch_layers
 
-    def forward(self, views: Views) -> Queries:
+    def forward(self, views: Views, *, views_at_once: int = VIEWS_AT_ONCE) -> Queries:
         """Queries shared by the T views of each image; ``Queries.per_view`` holds the image-level ones.
 
         With T = 1 this is the plain Mask2Former path: the image-level queries are the result.
+        ``views_at_once`` is that of ``encode``.
         """
         pixels = views.pixels.to(self.device)
-        count = pixels.shape[1]
-        return self.decode(self.encode(pixels.flatten(0, 1)), views=count)  # [B,T,3,H,W] -> [BT,3,H,W]
+        features = self.encode(pixels.flatten(0, 1), views_at_once=views_at_once)  # [B,T,3,H,W] -> [BT,3,H,W]
+        return self.decode(features, views=pixels.shape[1])
 
-    def encode(self, pixels: Tensor) -> PixelFeatures:
+    def encode(self, pixels: Tensor, *, views_at_once: int = VIEWS_AT_ONCE) -> PixelFeatures:
         """Pixels [N,3,H,W] to pixel features of N views.
 
-        Without gradients the views go through one at a time: a fifth of the temporaries, and no slower.
+        Without gradients ``views_at_once`` go through together, which bounds the temporaries. On a CPU that is one
+        whatever was asked: more are no faster there, and so the result does not depend on the number.
         """
         if torch.is_grad_enabled():
             return self.pixel_decoder(self.backbone(pixels))
-        singles = [self.pixel_decoder(self.backbone(view[None])) for view in pixels]
-        levels = tuple(torch.cat(level) for level in zip(*(single.levels for single in singles)))
-        return PixelFeatures(levels, torch.cat([single.mask_features for single in singles]))
+        size = 1 if pixels.device.type == "cpu" else views_at_once
+        if len(pixels) <= size:
+            return self.pixel_decoder(self.backbone(pixels)).float()
+        features = None
+        for start in range(0, len(pixels), size):
+            part = self.pixel_decoder(self.backbone(pixels[start : start + size]))
+            features = part.empty(len(pixels)) if features is None else features
+            features[start : start + size].copy_(part)
+        return features
 
     def decode(self, features: PixelFeatures, *, views: int) -> Queries:
         """Pixel features of B*T views to queries of B images, T = ``views``.
@@ -77,11 +86,25 @@ class CropFormer(nn.Module):
         Raises:
             InputError: if T > 1 and the model has no association module.
         """
-        per_view = self.query_decoder(features)
+        if views > 1 and self.association is None:
+            raise InputError("a model without an association module takes one view per image; use crops=0")
+        if self._together(features, parts=len(features) // views):
+            return self._decode(features, views=views)
+        images = [self._decode(features[i : i + views], views=views) for i in range(0, len(features), views)]
+        return join_queries(images, features.mask_features.unflatten(0, (-1, views)))  # [BT,C,h,w] -> [B,T,C,h,w]
+
+    def _together(self, features: PixelFeatures, *, parts: int) -> bool:
+        """Whether the parts of a batch are decoded as one: on a CPU one by one is as fast, leaner and exact."""
+        return torch.is_grad_enabled() or features.mask_features.device.type != "cpu" or parts == 1
+
+    def _decode(self, features: PixelFeatures, *, views: int) -> Queries:
+        if self._together(features, parts=len(features)):
+            per_view = self.query_decoder(features)
+        else:
+            singles = [self.query_decoder(features[i : i + 1]) for i in range(len(features))]
+            per_view = join_queries(singles, features.mask_features[:, None])  # [BT,C,h,w] -> [BT,1,C,h,w]
         if views == 1:
             return per_view
-        if self.association is None:
-            raise InputError("a model without an association module takes one view per image; use crops=0")
         states = per_view.embeddings.unflatten(0, (-1, views))  # [BT,Q,C] -> [B,T,Q,C]
         start = self.association(states, query_code=self.query_decoder.query_positions.weight)
         fused = self.query_decoder(features, views=views, start=start, depth=self.batch_layers)

@@ -4,6 +4,8 @@ Source: Mask2Former's multi-scale deformable pixel decoder, which the paper keep
 Shapes: B batch (images x views), C channels, S tokens of the levels at strides 32, 16 and 8.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +26,27 @@ class PixelFeatures:
 
     levels: tuple[Tensor, ...]
     mask_features: Tensor  # [B,C,H/4,W/4]
+
+    def __len__(self) -> int:
+        return len(self.mask_features)
+
+    def __getitem__(self, views: slice) -> PixelFeatures:
+        """Some of the views, in the same memory."""
+        return PixelFeatures(tuple(level[views] for level in self.levels), self.mask_features[views])
+
+    def float(self) -> PixelFeatures:
+        """The same in fp32; nothing is copied that is in fp32 already."""
+        return PixelFeatures(tuple(level.float() for level in self.levels), self.mask_features.float())
+
+    def empty(self, count: int) -> PixelFeatures:
+        """Room in fp32 for ``count`` views of this size."""
+        rooms = [torch.empty(count, *like.shape[1:], device=like.device) for like in (*self.levels, self.mask_features)]
+        return PixelFeatures(tuple(rooms[:-1]), rooms[-1])
+
+    def copy_(self, other: PixelFeatures) -> None:
+        """Overwrite these features with others of the same shape."""
+        for target, source in zip((*self.levels, self.mask_features), (*other.levels, other.mask_features)):
+            target.copy_(source)
 
 
 class EncoderLayer(nn.Module):
@@ -91,7 +114,7 @@ class PixelDecoder(nn.Module):
         planes = [project(features[stride]) for stride, project in zip(ENCODER_STRIDES, self.input_projections)]
         levels = self._encode(planes)
         fine = self.lateral(features[4])
-        fine = fine + F.interpolate(levels[-1], size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        fine += F.interpolate(levels[-1], size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return PixelFeatures(tuple(levels), self.mask_projection(self.output(fine)))
 
     def _encode(self, planes: list[Tensor]) -> list[Tensor]:

@@ -5,7 +5,8 @@ Shapes: B images, T views, Q queries, K classes, C channels, P points, h and w t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,17 @@ class Queries:
         padded = self.mask_embeddings.new_zeros(batch, int(counts.max()), self.mask_embeddings.shape[-1])
         padded = padded.index_put((images, slots), self.mask_embeddings[images, queries])
         return torch.einsum("bnc,btchw->bnthw", padded, self.mask_features)[images, slots]
+
+
+def join_queries(parts: Sequence[Queries], mask_features: Tensor) -> Queries:
+    """Queries of consecutive images as one batch; ``mask_features`` [B,T,C,h,w] are those of all of them."""
+    names = ("embeddings", "class_logits", "mask_embeddings")
+    joined = Queries(*(torch.cat([getattr(part, name) for part in parts]) for name in names), mask_features)
+    steps = zip(*(part.intermediate for part in parts))
+    if parts[0].per_view is not None:
+        singles = mask_features.flatten(0, 1)[:, None]  # [B,T,C,h,w] -> [BT,1,C,h,w]
+        joined = replace(joined, per_view=join_queries([part.per_view for part in parts], singles))
+    return replace(joined, intermediate=tuple(join_queries(step, mask_features) for step in steps))
 
 
 def resize_features(features: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from .layers import MLP, AttentionBlock, FeedForwardBlock
+from .layers import MLP, AttentionBlock, FeedForwardBlock, full_precision
 from .pixel_decoder import ENCODER_STRIDES, PixelFeatures
 from .position import plane_code, view_code
 from .queries import Queries, resize_features
@@ -111,8 +111,9 @@ class QueryDecoder(nn.Module):
         return Memory(keys.flatten(1, 2), values.flatten(1, 2), small)  # [B,T,hw,C] -> [B,S,C]
 
     def _predict(self, state: Tensor, mask_features: Tensor) -> Queries:
-        normed = self.norm(state)
-        return Queries(state, self.class_head(normed), self.mask_head(normed), mask_features)
+        with full_precision(state.device):
+            normed = self.norm(state.float())
+            return Queries(state, self.class_head(normed), self.mask_head(normed), mask_features)
 
 
 @torch.no_grad()
@@ -121,6 +122,7 @@ def attention_keep(mask_embeddings: Tensor, mask_features: Tensor) -> Tensor:
 
     Computed from mask features at the size of the level, never from a full-size mask.
     """
-    logits = torch.einsum("bqc,btchw->bqthw", mask_embeddings, mask_features)
+    with full_precision(mask_features.device):
+        logits = torch.einsum("bqc,btchw->bqthw", mask_embeddings, mask_features.float())
     keep = (logits >= 0).flatten(2)  # [B,Q,T,h,w] -> [B,Q,S]
     return keep | ~keep.any(-1, keepdim=True)

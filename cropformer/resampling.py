@@ -1,15 +1,14 @@
 """Resizing, in the exact arithmetic of the published pipeline: antialiased images, nearest masks, linear logits.
 
 Bilinear resizing is linear and separable, so a mask at image size is two small matrix products away from
-its stride-4 logits. ``linear_weights`` gives those matrices; view fusion multiplies only the rows and
-columns that an entity's box needs.
+its stride-4 logits. ``view_weights`` gives those matrices; view fusion multiplies only the tiles that an
+entity can reach.
 """
 
 import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -52,15 +51,13 @@ def _nearest(source: int, target: int) -> np.ndarray:
 
 def linear_weights(source: int, target: int, *, device: torch.device | None = None) -> Tensor:
     """Matrix [target, source] of a 1-D bilinear resize with ``align_corners=False``, float32."""
-    identity = torch.eye(source, device=device)
-    resized = F.interpolate(identity[None], size=target, mode="linear", align_corners=False)  # [1,source,target]
-    return resized[0].T.contiguous()
+    return _hat_weights(_centres(source / target, target, last=source - 1), source).to(device)
 
 
 def view_weights(
     source: int, *, padded: int, valid: int, target: int, two_step: bool, device: torch.device | None = None
 ) -> Tensor:
-    """Matrix [target, source] from stride-4 logits of a padded view to the pixels that the view covers.
+    """Matrix [target, source] from stride-4 logits of a padded view to the pixels that the view covers, float32.
 
     Args:
         source: logits along this axis.
@@ -71,14 +68,28 @@ def view_weights(
             does. Otherwise each image pixel reads the logits directly, once.
         device: where the matrix lives.
     """
-    if two_step:
-        to_input = linear_weights(source, padded, device=device)[:valid]
-        return linear_weights(valid, target, device=device) @ to_input
-    pixels = torch.arange(target, device=device, dtype=torch.float32)
-    position = (pixels + 0.5) * (valid / target) * (source / padded) - 0.5
-    position = position.clamp(0, source - 1)
-    distance = position[:, None] - torch.arange(source, device=device, dtype=torch.float32)
-    return (1 - distance.abs()).clamp(min=0)
+    if not two_step:
+        step = (valid / target) * (source / padded)
+        return _hat_weights(_centres(step, target, last=source - 1), source).to(device)
+    to_input = linear_weights(source, padded)[:valid]
+    position = _centres(valid / target, target, last=valid - 1)
+    lower = position.long()  # two taps of each row: the product of the matrices without their zeros
+    fraction = (position - lower)[:, None].float()
+    return torch.lerp(to_input[lower], to_input[(lower + 1).clamp(max=valid - 1)], fraction).to(device)
+
+
+def _centres(step: float, target: int, *, last: int) -> Tensor:
+    """Where the centre of each target pixel falls on a grid that it crosses by ``step``, float64 [target].
+
+    Single precision would move the far edge of a large image by a ten-thousandth of a pixel.
+    """
+    return ((torch.arange(target, dtype=torch.float64) + 0.5) * step - 0.5).clamp(0, last)
+
+
+def _hat_weights(position: Tensor, source: int) -> Tensor:
+    """Weights of the two grid points beside each position, float32 [target, source]."""
+    distance = (position[:, None] - torch.arange(source)).float()
+    return distance.abs_().neg_().add_(1).clamp_(min=0)
 
 
 def pad_to_multiple(size: int, *, multiple: int) -> int:

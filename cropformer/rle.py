@@ -3,7 +3,7 @@
 ``counts`` is ASCII text, so an RLE goes into JSON as it is. The byte format is pycocotools' own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -12,6 +12,7 @@ from cropformer.errors import InputError
 
 RLE = dict[str, list[int] | str]
 
+_STRIP_COLUMNS = 64
 _MAX_CHARS_PER_RUN = 7  # 7 * 5 bits hold every run of an image below 2**34 pixels
 
 
@@ -24,19 +25,41 @@ def encode(mask: np.ndarray) -> RLE:
 def encode_id_map(id_map: np.ndarray, ids: Sequence[int] | np.ndarray) -> list[RLE]:
     """Encode the region of every id of an integer map [H,W], in one pass over its pixels.
 
-    The map is cut once into runs of equal id; each RLE is then assembled from the runs of its id. The result
-    equals ``[encode(id_map == i) for i in ids]``; an absent id gives an empty mask.
+    The result equals ``[encode(id_map == i) for i in ids]``; an absent id gives an empty mask.
     """
-    height, width = id_map.shape
-    flat = id_map.T.reshape(-1)  # [H,W] -> [W*H], column-major
-    cuts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = np.concatenate([[0], cuts])
-    ends = np.concatenate([cuts, [flat.size]])
-    run_ids = flat[starts]
+    strips = ((x, id_map[:, x : x + _STRIP_COLUMNS].T) for x in range(0, id_map.shape[1], _STRIP_COLUMNS))
+    return encode_strips(strips, id_map.shape, ids)
+
+
+def encode_strips(
+    strips: Iterable[tuple[int, np.ndarray]], size_hw: tuple[int, int], ids: Sequence[int] | np.ndarray
+) -> list[RLE]:
+    """Encode the region of every id of an integer map that comes in strips of columns.
+
+    Each strip is cut once into runs of equal id; each RLE is then assembled from the runs of its id. No temporary
+    is larger than a strip, but for the runs.
+
+    Args:
+        strips: first column and values [w,H] of each strip, from left to right; columns in none hold no id.
+        size_hw: size of the map.
+        ids: what to encode.
+    """
+    height, width = size_hw
+    runs_of_strips = [_runs_of_strip(values, offset=column * height) for column, values in strips]
+    nothing = np.zeros(0, dtype=np.int64)
+    starts, ends, run_ids = (np.concatenate(parts) for parts in zip([nothing] * 3, *runs_of_strips))
     order = np.argsort(run_ids, kind="stable")  # runs of one id side by side, still from left to right
     first, last = (np.searchsorted(run_ids[order], ids, side) for side in ("left", "right"))
     groups = [order[a:b] for a, b in zip(first, last)]
-    return [_compress(_counts(starts[g], ends[g], flat.size), height, width) for g in groups]
+    return [_compress(_counts(starts[g], ends[g], height * width), height, width) for g in groups]
+
+
+def _runs_of_strip(values: np.ndarray, *, offset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts, ends and ids of the runs in values [w,H]; the first pixel is number ``offset`` of the map."""
+    flat = np.ascontiguousarray(values).reshape(-1)  # [w,H] -> [wH]
+    cuts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    edges = np.concatenate([[0], cuts, [flat.size]])
+    return edges[:-1] + offset, edges[1:] + offset, flat[edges[:-1]]
 
 
 def decode(rle: RLE) -> np.ndarray:
@@ -57,14 +80,14 @@ def decode_id_map(rles: Sequence[RLE], size_hw: tuple[int, int]) -> np.ndarray:
     Raises InputError as `decode` does.
     """
     height, width = size_hw
-    columns = np.zeros(height * width, dtype=np.int32)
+    columns = np.zeros(height * width, dtype=np.uint16 if len(rles) < 2**16 else np.int32)
     for i in reversed(range(len(rles))):
         lengths = runs(rles[i])
         body = lengths[1 : lengths.size - lengths.size % 2]  # from the first to the last run inside
         inside = np.arange(body.size) % 2 == 0
         span = columns[lengths[0] : lengths[0] + body.sum()]
         np.copyto(span, i + 1, where=np.repeat(inside, body))
-    return np.ascontiguousarray(columns.reshape(width, height).T)  # [W*H] -> [H,W]
+    return np.ascontiguousarray(columns.reshape(width, height).T, dtype=np.int32)  # [W*H] -> [H,W]
 
 
 def area(rle: RLE) -> int:
@@ -127,7 +150,9 @@ def _unpack(counts: str | bytes) -> np.ndarray:
 
 def _counts(starts: np.ndarray, ends: np.ndarray, size: int) -> np.ndarray:
     """Uncompressed COCO counts of the foreground runs ``[starts, ends)`` in ``size`` pixels."""
-    edges = np.stack([starts, ends], axis=1).reshape(-1)  # [R,2] -> [2R]
+    apart = starts[1:] != ends[:-1]  # a run that goes on into the next strip is one run
+    edges = np.stack([starts[np.r_[True, apart]], ends[np.r_[apart, True]]], axis=1) if starts.size else starts
+    edges = edges.reshape(-1)  # [R,2] -> [2R]
     counts = np.diff(edges, prepend=0, append=size)
     return counts if counts[-1] else counts[:-1]  # COCO writes no empty last run
 

@@ -47,6 +47,19 @@ class Views:
         """The same views with ``pixels`` on ``device``; the small geometry stays on the CPU."""
         return replace(self, pixels=self.pixels.to(device))
 
+    @staticmethod
+    def canvas_hw(
+        size_hw: tuple[int, int],
+        *,
+        crops: int | tuple[int, int] = 4,
+        short_side: int = 800,
+        max_side: int = 1333,
+        crop_ratio: float = 0.7,
+    ) -> tuple[int, int]:
+        """Height and width of ``pixels`` that ``make_views`` would give for an image of this size; errors as there."""
+        boxes = view_boxes(size_hw, crops=crops, ratio=crop_ratio)
+        return _canvas_hw([_view_size_hw(box, short_side=short_side, max_side=max_side) for box in boxes])
+
 
 @dataclass(frozen=True)
 class Target:
@@ -189,8 +202,18 @@ def make_clip_views(frames: Sequence[np.ndarray], *, short_side: int = 800, max_
 def cut_view(image: np.ndarray, box_xyxy: tuple[int, int, int, int], *, short_side: int, max_side: int) -> np.ndarray:
     """One view of a photo, uint8 RGB [H,W,3]: crop, then resize by the rule applied to the crop's own size."""
     x0, y0, x1, y1 = box_xyxy
-    size_hw = resized_size_hw((y1 - y0, x1 - x0), short_side=short_side, max_side=max_side)
-    return resize_image(image[y0:y1, x0:x1], size_hw)
+    return resize_image(image[y0:y1, x0:x1], _view_size_hw(box_xyxy, short_side=short_side, max_side=max_side))
+
+
+def _view_size_hw(box_xyxy: tuple[int, int, int, int], *, short_side: int, max_side: int) -> tuple[int, int]:
+    x0, y0, x1, y1 = box_xyxy
+    return resized_size_hw((y1 - y0, x1 - x0), short_side=short_side, max_side=max_side)
+
+
+def _canvas_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The smallest canvas that the network takes and every view fits on."""
+    height, width = (pad_to_multiple(max(size[axis] for size in sizes_hw), multiple=SIZE_MULTIPLE) for axis in (0, 1))
+    return height, width
 
 
 def crop_target(
@@ -220,8 +243,7 @@ def stack_views(
 ) -> Views:
     """Normalise and pad T views, uint8 RGB [H,W,3] each, to one canvas; Views with B = 1."""
     sizes_hw = [view.shape[:2] for view in pixels]
-    height, width = (pad_to_multiple(max(s[i] for s in sizes_hw), multiple=SIZE_MULTIPLE) for i in (0, 1))
-    canvas = torch.zeros(1, len(pixels), 3, height, width)
+    canvas = torch.zeros(1, len(pixels), 3, *_canvas_hw(sizes_hw))
     mean, std = torch.tensor(PIXEL_MEAN).view(3, 1, 1), torch.tensor(PIXEL_STD).view(3, 1, 1)
     for t, view in enumerate(pixels):
         chw = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))).float()  # [H,W,3] -> [3,H,W]

@@ -116,6 +116,7 @@ def _add_segment(commands: _Commands) -> None:
     add("--resume", action="store_true", help="skip inputs whose outputs all exist")
     add("--shard", type=_shard, default=(1, 1), metavar="i/n", help="do only the i-th of n equal parts")
     _add_model_arguments(parser)
+    add("--compile", action="store_true", help="compile the backbone first; pays for many inputs of few sizes")
     add = parser.add_argument_group("photos").add_argument
     add(
         "--crops",
@@ -123,7 +124,9 @@ def _add_segment(commands: _Commands) -> None:
         metavar="N",
         help="crops beside the full view: 0, 4 corners, 8, or N in a row",
     )
-    add("--batch-size", type=_at_least(1), default=1, metavar="N", help="photos in the model at once")
+    add("--batch-size", type=_at_least(1), default=1, metavar="N", help="photos of one shape in the model at once")
+    add("--max-memory", metavar="SIZE", help="bound on the memory of network and fusion, such as 2GB")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network; bf16 is less exact")
     add = parser.add_argument_group("videos").add_argument
     add("--stride", type=_at_least(1), default=1, metavar="N", help="take every N-th frame")
     add("--start-frame", type=_at_least(0), default=0, metavar="N", help="first frame, counted from 0")
@@ -131,18 +134,23 @@ def _add_segment(commands: _Commands) -> None:
 
 
 def _run_segment(arguments: argparse.Namespace) -> int:
-    from entitytransfer.segment import FORMATS, SegmentOptions, segment
+    from entitytransfer.inputs import FORMATS
+    from entitytransfer.segment import segment
+    from entitytransfer.segment_options import SegmentOptions
 
     options = SegmentOptions(
         out_dir=arguments.out,
         formats=frozenset(FORMATS if arguments.format is None else arguments.format.split(",")),
         weights=arguments.weights,
         device=arguments.device,
+        compile=arguments.compile,
         crops=arguments.crops,
         short_side=arguments.short_side,
         max_side=arguments.max_side,
         min_score=arguments.min_score,
         batch_size=arguments.batch_size,
+        max_memory=arguments.max_memory,
+        precision=arguments.precision,
         stride=arguments.stride,
         start_frame=arguments.start_frame,
         end_frame=arguments.end_frame,
@@ -192,7 +200,7 @@ def _run_convert(arguments: argparse.Namespace) -> int:
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    weights = "nano (the bundled weights, used if left out), or the path of a checkpoint"
+    weights = "nano (bundled, used if left out), a published name, an hf:// address, or a path"
     parser.add_argument("--weights", default="nano", metavar="NAME", help=weights)
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps, ...")
 

@@ -148,7 +148,8 @@ class _YtvisResults:
         self._frames = 0
 
     def __enter__(self) -> None:
-        self._masks = sqlite3.connect("")
+        # Frames may come from another thread than the end does, though never at the same time.
+        self._masks = sqlite3.connect("", check_same_thread=False)
         self._masks.execute("PRAGMA journal_mode = OFF")
         self._masks.execute(
             "CREATE TABLE masks (track INT, frame INT, counts TEXT, score REAL, label INT, "

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from cropformer import EntitySegmenter, atomic_path
+from cropformer import EntitySegmenter, atomic_path, read_image
+from entitytransfer.clips import segment_clip
 from entitytransfer.console import JobProgress
 from entitytransfer.image_writer import write_image
 from entitytransfer.inputs import Job
 from entitytransfer.predictions import ensure_writable
-from entitytransfer.segment import SegmentOptions, load_model, segment_clip, segment_images
+from entitytransfer.segment import load_model
+from entitytransfer.segment_options import SegmentOptions
 
 _ASSETS = Path(__file__).parent / "assets"
 PHOTO = Job(_ASSETS / "riders.jpg", "riders", is_clip=False)
@@ -31,7 +33,7 @@ def make_demo(out_dir: Path, *, weights: str = "nano", device: str = "auto") -> 
 
     Args:
         out_dir: folder for the files, made if needed.
-        weights: "nano", or the path of a checkpoint.
+        weights: "nano", a published name, an ``hf://`` address, or a path.
         device: "auto", or a name that torch knows.
 
     Returns:
@@ -66,11 +68,9 @@ def _describe(model: EntitySegmenter, weights: str, *, seconds: float) -> Number
 
 def _segment_photo(model: EntitySegmenter, options: SegmentOptions, progress: JobProgress) -> Numbers:
     start_s = time.perf_counter()
-    (result,) = segment_images(model, [PHOTO.path], options)
-    if isinstance(result, Exception):
-        raise result
+    image = read_image(PHOTO.path)
+    entities = model.segment(image)
     seconds = time.perf_counter() - start_s
-    image, entities = result
     formats = PHOTO.formats(options.formats)
     write_image(options.out_dir, PHOTO.name, image=image, entities=entities, formats=formats)
     progress.finish(f"{PHOTO.path.name}: {len(entities)} entities in {seconds:.1f} s")

@@ -1,75 +1,34 @@
 """The ``segment`` command: photos and clips in, files out; one bad input never stops the others."""
 
+import os
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cropformer import Entities, EntitySegmenter, InputError, load, read_image
-from entitytransfer.clip_writer import ClipWriter
+from entitytransfer.clips import segment_clip
 from entitytransfer.console import JobProgress
 from entitytransfer.image_writer import write_image
-from entitytransfer.inputs import CLIP_OUTPUTS, FORMATS, IMAGE_OUTPUTS, Job, find_jobs
+from entitytransfer.inputs import CLIP_OUTPUTS, IMAGE_OUTPUTS, Job, find_jobs
+from entitytransfer.photos import batches, segment_images
 from entitytransfer.predictions import ensure_writable
-from entitytransfer.video import VideoSegmenter
+from entitytransfer.segment_options import SegmentOptions
+from entitytransfer.threads import Behind, started_ahead, thread_pool
+
+_THREADS = min(4, os.cpu_count() or 1)  # for reading, and as many for writing; the network has its own
+_PIXELS_BEHIND = 40_000_000  # of the photos that wait to be written, or one photo if it is larger
 
 
 class JobError(RuntimeError):
     """A job failed although its input was not to blame; the cause is chained."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """How to segment and what to write; None leaves a number to the weights' own default.
-
-    Attributes:
-        out_dir: folder for the outputs, made if needed.
-        formats: any of `FORMATS`; a photo and a clip take those that exist for them.
-        weights: "nano", or the path of a checkpoint.
-        device: "auto" (CUDA where there is one, else CPU), or a name that torch knows.
-        crops: crops of a photo, 0 for its full view alone.
-        short_side: pixels that the shorter side of a view is resized to.
-        max_side: bound on its longer side.
-        min_score: entities below it are left out.
-        batch_size: photos that go through the model at once.
-        stride: every so-many-th frame of a clip.
-        start_frame: first frame of a clip.
-        end_frame: the frame before which to stop.
-        shard: (i, n), do the i-th of n equal parts; i counts from 1, and 0 means n.
-        resume: skip inputs whose outputs all exist, whatever options made them.
-
-    Raises:
-        InputError: an unknown format, or an impossible shard.
-    """
-
-    out_dir: Path
-    formats: frozenset[str] = frozenset(FORMATS)
-    weights: str = "nano"
-    device: str = "auto"
-    crops: int | None = None
-    short_side: int | None = None
-    max_side: int | None = None
-    min_score: float | None = None
-    batch_size: int = 1
-    stride: int = 1
-    start_frame: int = 0
-    end_frame: int | None = None
-    shard: tuple[int, int] = (1, 1)
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what no input could make sense of."""
-        unknown = sorted(self.formats - set(FORMATS))
-        if unknown:
-            raise InputError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
-        index, parts = self.shard
-        if not 0 <= index <= parts or parts < 1:
-            raise InputError(f"There is no shard {index}/{parts}; give i/n with i from 1 to n.")
 
 
 @dataclass
@@ -81,18 +40,10 @@ class Outcome:
     errors: list[Exception] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class ClipSummary:
-    """A segmented clip in numbers; ``warning`` is a sentence if some of it could not be read."""
-
-    frames: int
-    tracks: int
-    size_hw: tuple[int, int]
-    warning: str | None
-
-
 def segment(paths: Sequence[str | Path], options: SegmentOptions) -> Outcome:
     """Segment every photo and clip that the paths stand for, see `find_jobs`, and report on the way.
+
+    While the network runs, the next batch of photos is read and the last ones are written.
 
     Raises:
         InputError: the output folder cannot be written, or the weights or the device do not exist.
@@ -103,13 +54,18 @@ def segment(paths: Sequence[str | Path], options: SegmentOptions) -> Outcome:
     if jobs:
         ensure_writable(options.out_dir)
         model = load_model(options.weights, device=options.device)
-        with JobProgress(len(jobs)) as progress:
-            run = _Run(model, options, outcome, progress)
-            for batch in _batches(jobs, size=options.batch_size):
+        model = model.compiled() if options.compile else model
+        with (
+            JobProgress(len(jobs)) as progress,
+            thread_pool(_THREADS) as reading,
+            Behind[int](threads=_THREADS, bound=_PIXELS_BEHIND) as writing,
+        ):
+            run = _Run(model, options, outcome, progress, writing)
+            for batch, images in started_ahead(batches(jobs, model, options), partial(_read, reading)):
                 if batch[0].is_clip:
                     run.clip(batch[0])
                 else:
-                    run.images(batch)
+                    run.photos(batch, images)
     return outcome
 
 
@@ -128,78 +84,61 @@ def load_model(weights: str, *, device: str = "auto") -> EntitySegmenter:
     return load(weights).to(device)
 
 
-def segment_clip(model: EntitySegmenter, job: Job, options: SegmentOptions, *, progress: JobProgress) -> ClipSummary:
-    """Segment one clip frame by frame into its files.
-
-    Raises:
-        InputError: the clip cannot be read, or its outputs cannot be written.
-    """
-    sizes = {"short_side": options.short_side, "max_side": options.max_side}
-    clip = VideoSegmenter(model, **sizes, min_score=options.min_score).segment(
-        job.path, stride=options.stride, start_frame=options.start_frame, end_frame=options.end_frame
-    )
-    base = options.out_dir / job.name
-    formats = job.formats(options.formats)
-    frames, tracks = 0, 0
-    with (
-        ClipWriter(base.parent, base.name, formats=formats, fps=clip.fps, size_hw=clip.size_hw) as writer,
-        progress.frames(job.path.name, clip.expected_frames) as advance,
-    ):
-        for frame in clip:
-            writer.write(frame)
-            frames, tracks = frames + 1, int(frame.track_ids.max(initial=tracks))
-            advance()
-    return ClipSummary(frames, tracks, clip.size_hw, clip.warning)
+def _read(pool: Executor, jobs: list[Job]) -> tuple[list[Job], deque["Future[np.ndarray]"]]:
+    """A batch with its photos as they are being read; a clip is read when its turn comes."""
+    return jobs, deque(pool.submit(read_image, job.path) for job in jobs if not job.is_clip)
 
 
-def segment_images(
-    model: EntitySegmenter, paths: Sequence[Path], options: SegmentOptions
-) -> list[tuple[np.ndarray, Entities] | Exception]:
-    """Read and segment a batch of photos: each with its entities, or the error that kept it from them.
+def _taken(reading: deque["Future[np.ndarray]"]) -> list[np.ndarray | Exception]:
+    """Each photo, or why it cannot be read; taken out, so that it is freed as soon as it has been written."""
+    taken: list[np.ndarray | Exception] = []
+    while reading:
+        try:
+            taken.append(reading.popleft().result())
+        except Exception as error:
+            taken.append(error)
+    return taken
 
-    A batch that fails as a whole is done again one by one, so that only the culprit is lost.
-    """
-    try:
-        images = [read_image(path) for path in paths]
-        found = model.segment_batch(
-            images,
-            crops=options.crops,
-            short_side=options.short_side,
-            max_side=options.max_side,
-            min_score=options.min_score,
-        )
-        return list(zip(images, found))
-    except Exception as error:
-        if len(paths) == 1:
-            return [error]
-    return [segment_images(model, [path], options)[0] for path in paths]
+
+def _write(job: Job, image: np.ndarray, entities: Entities | Exception, options: SegmentOptions) -> int:
+    """Write a photo's files and give the number of its entities, or raise what kept it from them."""
+    if isinstance(entities, Exception):
+        raise entities
+    write_image(options.out_dir, job.name, image=image, entities=entities, formats=job.formats(options.formats))
+    return len(entities)
 
 
 class _Run:
     """The jobs of one call of `segment`, each of them done or among the errors of the outcome."""
 
     def __init__(
-        self, model: EntitySegmenter, options: SegmentOptions, outcome: Outcome, progress: JobProgress
+        self,
+        model: EntitySegmenter,
+        options: SegmentOptions,
+        outcome: Outcome,
+        progress: JobProgress,
+        writing: Behind[int],
     ) -> None:
         self._model = model
         self._options = options
         self._outcome = outcome
         self._progress = progress
+        self._writing = writing
 
-    def images(self, jobs: Sequence[Job]) -> None:
+    def photos(self, jobs: Sequence[Job], reading: deque["Future[np.ndarray]"]) -> None:
+        """Segment a batch and have its files written while the next one is segmented."""
         start_s = time.perf_counter()
-        results = segment_images(self._model, [job.path for job in jobs], self._options)
+        images = _taken(reading)
+        results = segment_images(self._model, images, self._options)
         seconds = (time.perf_counter() - start_s) / len(jobs)
-        for job, result in zip(jobs, results):
-            with self._recorded(job):
-                if isinstance(result, Exception):
-                    raise result
-                image, entities = result
-                formats = job.formats(self._options.formats)
-                write_image(self._options.out_dir, job.name, image=image, entities=entities, formats=formats)
-                self._progress.finish(f"{job.path}: {len(entities)} entities in {seconds:.1f} s")
+        for job, image, entities in zip(jobs, images, results):
+            pixels = 0 if isinstance(image, Exception) else image.shape[0] * image.shape[1]
+            finish = partial(self._finish_photo, job, seconds)
+            self._writing.start(partial(_write, job, image, entities, self._options), finish, size=pixels)
 
     def clip(self, job: Job) -> None:
+        """Segment a clip once all photos before it are done, so that the lines keep their order."""
+        self._writing.drain()
         start_s = time.perf_counter()
         with self._recorded(job):
             result = segment_clip(self._model, job, self._options, progress=self._progress)
@@ -207,6 +146,10 @@ class _Run:
                 self._progress.warn(result.warning)
             seconds = time.perf_counter() - start_s
             self._progress.finish(f"{job.path}: {result.tracks} tracks in {result.frames} frames in {seconds:.1f} s")
+
+    def _finish_photo(self, job: Job, seconds: float, written: "Future[int]") -> None:
+        with self._recorded(job):
+            self._progress.finish(f"{job.path}: {written.result()} entities in {seconds:.1f} s")
 
     @contextmanager
     def _recorded(self, job: Job) -> Iterator[None]:
@@ -247,11 +190,3 @@ def _select(jobs: Sequence[Job], options: SegmentOptions, outcome: Outcome) -> l
         else:
             selected.append(job)
     return selected
-
-
-def _batches(jobs: Sequence[Job], *, size: int) -> Iterator[list[Job]]:
-    """Neighbouring photos together, at most ``size`` of them; every clip alone."""
-    for is_clip, group in groupby(jobs, key=lambda job: job.is_clip):
-        same_kind, step = list(group), 1 if is_clip else size
-        for start in range(0, len(same_kind), step):
-            yield same_kind[start : start + step]

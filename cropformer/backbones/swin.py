@@ -11,6 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from ..layers import in_chunks, token_wise
+
+WINDOWS_AT_ONCE = 32  # their queries, keys and values stay in the cache of a core
+
 
 class WindowAttention(nn.Module):
     """Self-attention inside windows, with a learned bias for each relative position."""
@@ -25,6 +29,11 @@ class WindowAttention(nn.Module):
 
     def forward(self, windows: Tensor, *, separate: Tensor | None) -> Tensor:
         """Windows [B,n,w*w,C] to the same; ``separate`` bool [n,w*w,w*w] marks pairs that must not meet."""
+        masks = () if separate is None else (separate[None],)
+        return in_chunks(self._attend, windows, *masks, size=WINDOWS_AT_ONCE, dim=1)
+
+    def _attend(self, windows: Tensor, separate: Tensor | None = None) -> Tensor:
+        """As ``forward``, with ``separate`` [1,n,w*w,w*w]."""
         batch, count, tokens, _ = windows.shape
         qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)  # -> [3,B,n,M,ww,c]
         bias = self._bias()
@@ -32,7 +41,7 @@ class WindowAttention(nn.Module):
             q, k, v = qkv.flatten(1, 2)  # [3,B,n,M,ww,c] -> 3 x [Bn,M,ww,c]
         else:  # one mask for each window: the windows join the heads, the batch shares the mask
             q, k, v = qkv.flatten(2, 3)  # [3,B,n,M,ww,c] -> 3 x [B,nM,ww,c]
-            bias = (bias - 100.0 * separate[:, None]).flatten(0, 1)[None]  # [n,M,ww,ww] -> [1,nM,ww,ww]
+            bias = (bias - 100.0 * separate[0, :, None]).flatten(0, 1)[None]  # [n,M,ww,ww] -> [1,nM,ww,ww]
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         attended = attended.reshape(batch, count, self.heads, tokens, -1)  # -> [B,n,M,ww,c]
         return self.proj(attended.transpose(2, 3).flatten(3))  # [B,n,M,ww,c] -> [B,n,ww,C]
@@ -105,7 +114,10 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B,H,W,C] to [B,H,W,C]."""
         x = x + self.drop_path(self._attend(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return x + self.drop_path(token_wise(self._mix, x))
+
+    def _mix(self, tokens: Tensor) -> Tensor:
+        return self.mlp(self.norm2(tokens))
 
     def _attend(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
@@ -148,7 +160,8 @@ class PatchEmbed(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """[B,3,H,W] to [B,ceil(H/4),ceil(W/4),C]."""
         pixels = F.pad(pixels, (0, -pixels.shape[3] % 4, 0, -pixels.shape[2] % 4))
-        return self.norm(self.proj(pixels).permute(0, 2, 3, 1))  # [B,C,h,w] -> [B,h,w,C]
+        tokens = self.proj(pixels).permute(0, 2, 3, 1)  # [B,C,h,w] -> [B,h,w,C]
+        return self.norm(tokens.float())  # the sums over all blocks stay in fp32 under autocast
 
 
 class SwinStage(nn.Module):

@@ -8,13 +8,13 @@ import torch
 
 from cropformer.deformable_attention import (
     DeformableAttention,
-    _sample_by_bag,
     _sample_by_grid,
     deformable_attention,
 )
+from cropformer.deformable_bag import BagAttention
 
 FIXTURE = Path(__file__).parents[1] / "data" / "parity" / "msda_core.npz"
-WAYS = pytest.mark.parametrize("sample", [_sample_by_bag, _sample_by_grid], ids=["bag", "grid"])
+WAYS = pytest.mark.parametrize("sample", [BagAttention.apply, _sample_by_grid], ids=["bag", "grid"])
 SIZES_HW = [(3, 4), (2, 2)]
 
 
@@ -92,6 +92,59 @@ def test_both_ways_agree_through_the_public_function():
     ours = deformable_attention(values, SIZES_HW, places, weights)
     assert ours.shape == (2, 11, 32)
     assert torch.allclose(ours, _sample_by_grid(values, SIZES_HW, places, weights), atol=1e-5)
+
+
+def test_chunks_and_sides_of_one_pixel_change_nothing(monkeypatch):
+    """A chunk for each query; levels with a single column, a single line, a single pixel."""
+    monkeypatch.setattr("cropformer.deformable_bag._CHUNK_SAMPLES", 1)
+    sizes_hw = [(5, 3), (4, 1), (1, 3), (1, 1)]
+    generator = torch.Generator().manual_seed(2)
+    values = torch.randn(2, 23, 2, 4, generator=generator)
+    places = 1.6 * torch.rand(2, 9, 2, 4, 3, 2, generator=generator) - 0.3
+    weights = torch.rand(2, 9, 2, 4, 3, generator=generator)
+    results = []
+    for sample in (BagAttention.apply, _sample_by_grid):
+        inputs = [tensor.clone().requires_grad_() for tensor in (values, places, weights)]
+        read = sample(inputs[0], sizes_hw, *inputs[1:])
+        results.append([read, *torch.autograd.grad(read.square().sum(), inputs)])
+    for ours, theirs in zip(*results):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_place_that_is_no_number_spoils_only_its_query():
+    values, places = torch.ones(1, 16, 1, 2), torch.full((1, 3, 1, 2, 1, 2), 0.5)
+    places[0, 1], places[0, 2] = torch.nan, 1e30
+    read = deformable_attention(values, SIZES_HW, places, torch.ones(1, 3, 1, 2, 1))
+    assert torch.allclose(read[0, 0], torch.tensor(2.0))
+    assert read[0, 1].isnan().all()
+    assert not read[0, 2].any()
+
+
+def test_bfloat16_values_are_read_in_the_precision_of_the_places():
+    generator = torch.Generator().manual_seed(3)
+    values = torch.randn(1, 16, 2, 8, generator=generator).bfloat16()
+    places = torch.rand(1, 6, 2, 2, 3, 2, generator=generator)
+    weights = torch.rand(1, 6, 2, 2, 3, generator=generator)
+    read = deformable_attention(values, SIZES_HW, places, weights)
+    assert read.dtype == torch.bfloat16
+    assert torch.equal(read, deformable_attention(values.float(), SIZES_HW, places, weights).bfloat16())
+
+
+def test_module_follows_its_equations():
+    """Offsets are pixels of each level, weights sum to one over levels and points."""
+    torch.manual_seed(0)
+    module = DeformableAttention(8, heads=2, levels=2, points=2)
+    for linear in (module.sampling_offsets, module.attention_weights):
+        torch.nn.init.normal_(linear.weight)
+    queries, tokens, references = torch.randn(2, 5, 8), torch.randn(2, 16, 8), torch.rand(5, 2)
+    offsets = module.sampling_offsets(queries).view(2, 5, 2, 2, 2, 2)  # [B,Q,C'] -> [B,Q,M,L,P,2]
+    sides = torch.tensor([(w, h) for h, w in SIZES_HW])
+    places = references.view(1, 5, 1, 1, 1, 2) + offsets / sides.view(1, 1, 1, 2, 1, 2)
+    weights = module.attention_weights(queries).view(2, 5, 2, 4).softmax(-1).view(2, 5, 2, 2, 2)
+    values = module.value_proj(tokens).view(2, 16, 2, 4)  # [B,S,C] -> [B,S,M,D]
+    expected = module.output_proj(_sample_by_grid(values, SIZES_HW, places, weights))
+    read = module(queries, tokens, references=references, sizes_hw=SIZES_HW)
+    assert torch.allclose(read, expected, atol=1e-5)
 
 
 def test_heads_start_in_eight_directions():

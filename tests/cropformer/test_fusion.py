@@ -1,138 +1,26 @@
 """View fusion equals a slow and plain reference that holds every mask of every query at image size."""
 
-import tracemalloc
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from cropformer import Entities, Queries, Views, fuse, make_clip_views, make_views
-from cropformer.views import batch_views
+import cropformer
+from cropformer import Views, fuse, make_clip_views, make_views
 
-CLASSES = 3
-SIDES = {"short_side": 64, "max_side": 107}
+from .fusion_cases import COMPATS, SIDES, assert_same, dense, photo_views, picture, random_queries
 
-
-# --- the reference: the published steps after the network, in float64 and with all masks at once
+DATA = Path(__file__).parents[1] / "data"
 
 
-@dataclass
-class Dense:
-    """Results in the order of the output."""
-
-    ids: np.ndarray  # [H,W], 0 = none, i + 1 = entity i
-    queries: list[int]
-    scores: list[float]
+@pytest.fixture(scope="module")
+def nano() -> cropformer.EntitySegmenter:
+    return cropformer.load("nano")
 
 
-def dense_fuse(queries: Queries, views: Views, image: int, members: list[int], **choices) -> Dense:
-    """Fuse the views ``members`` of one image; ``choices`` as in ``fuse``."""
-    official, source = choices.get("compat") == "official", choices.get("source", "B-OC")
-    row, planes = image, members
-    if source == "I-O":
-        queries, row, planes = queries.per_view, image * len(views.frames) + members[0], [0]
-    shown = {"B-OC": members, "B-O": members[:1], "B-C": members[1:], "I-O": members[:1]}[source]
-    planes = planes if source == "I-O" else shown
-    logits = torch.einsum("qc,tchw->qthw", queries.mask_embeddings[row].double(), queries.mask_features[row].double())
-    height, width = views.image_sizes_hw[image].tolist()
-    total, count = torch.zeros(len(logits), height, width).double(), torch.zeros(height, width).double()
-    for plane, t in zip(planes, shown):
-        x0, y0, x1, y1 = views.boxes_xyxy[image, t].tolist()
-        place = two_step if official else one_step
-        at_image = place(
-            logits[:, plane], views.pixels.shape[-2:], views.sizes_hw[image, t].tolist(), (y1 - y0, x1 - x0)
-        )
-        total[:, y0:y1, x0:x1] += at_image.sigmoid()
-        count[y0:y1, x0:x1] += 1
-    probs = total / (count + 1e-16)
-    class_scores = queries.class_logits[row].softmax(-1)[:, :-1].amax(-1)
-    return paint(probs, class_scores, official=official, min_score=choices.get("min_score", 0.0))
-
-
-def two_step(masks, padded_hw, valid_hw, target_hw):
-    """To the padded network input, off with the padding, to the pixels of the view."""
-    masks = F.interpolate(masks[None], size=tuple(padded_hw), mode="bilinear", align_corners=False)
-    masks = masks[..., : valid_hw[0], : valid_hw[1]]
-    return F.interpolate(masks, size=target_hw, mode="bilinear", align_corners=False)[0]
-
-
-def one_step(masks, padded_hw, valid_hw, target_hw):
-    """Each image pixel reads the stride-4 logits once, where its centre falls."""
-    y, x = (
-        2 * (torch.arange(target).double() + 0.5) / target * (valid / padded) - 1
-        for target, valid, padded in zip(target_hw, valid_hw, padded_hw)
-    )
-    grid = torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x))), dim=-1)
-    return F.grid_sample(masks[None], grid[None], padding_mode="border", align_corners=False)[0]
-
-
-def paint(probs, class_scores, *, official: bool, min_score: float) -> Dense:
-    """Best class score first; a pixel belongs to the first query whose mask holds it."""
-    ids = np.zeros(probs.shape[1:], dtype=int)
-    order, kept, scores = class_scores.argsort(descending=True).tolist(), [], []
-    for query in order:
-        visible = (probs[query] > 0.5).numpy() & (ids == 0)
-        inside = probs[query].numpy()[visible]
-        if official:
-            quality = (1 / (1 + np.exp(-inside))).sum() / (len(inside) + 1e-6)
-        else:
-            quality = inside.mean() if len(inside) else 0.0
-        score = class_scores[query].item() * quality
-        if official or (len(inside) and score >= min_score):
-            kept.append(query)
-            scores.append(score)
-            ids[visible] = len(kept)
-    if official:
-        return Dense(ids, kept, scores)
-    ranks = np.argsort(-np.array(scores), kind="stable")
-    renumbered = np.zeros(len(kept) + 1, dtype=int)
-    renumbered[ranks + 1] = np.arange(1, len(kept) + 1)
-    return Dense(renumbered[ids], [kept[i] for i in ranks], [scores[i] for i in ranks])
-
-
-# --- random queries with compact, overlapping masks on which the views do not quite agree
-
-
-def random_queries(views: Views, *, count: int = 14, seed: int = 0) -> Queries:
-    """Query 0 has no pixel anywhere; query 1 covers everything."""
-    generator = torch.Generator().manual_seed(seed)
-    batch, number, _, height, width = views.pixels.shape
-
-    def level(batch: int, views: int) -> Queries:
-        blobs = torch.randn(batch * views, count, 4, 5, generator=generator)
-        planes = F.interpolate(blobs, size=(height // 4, width // 4), mode="bicubic") - 0.7
-        planes[:, 0], planes[:, 1] = -1.0, 0.6
-        embeddings = 6 * torch.eye(count) + 0.2 * torch.randn(batch, count, count, generator=generator)
-        embeddings[:, :2] = 6 * torch.eye(count)[:2]
-        states = torch.randn(batch, count, 7, generator=generator)
-        logits = torch.randn(batch, count, CLASSES + 1, generator=generator)
-        logits[:, 1, -1] += 4  # else the one that covers everything hides everyone
-        return Queries(states, logits, embeddings, planes.unflatten(0, (batch, views)))
-
-    return replace(level(batch, number), per_view=level(batch * number, 1))
-
-
-def picture(height: int, width: int) -> np.ndarray:
-    return np.zeros((height, width, 3), dtype=np.uint8)
-
-
-def photo_views(*sizes_hw, crops=4) -> Views:
-    return batch_views([make_views(picture(*size), crops=crops, **SIDES) for size in sizes_hw])
-
-
-def assert_same(ours: Entities, dense: Dense) -> None:
-    ids = ours.id_map()
-    assert ids.shape == dense.ids.shape
-    assert (ids == dense.ids).mean() >= 0.99999
-    assert ours.scores == pytest.approx(dense.scores, abs=1e-6)
-    assert ours.query_ids.tolist() == dense.queries
-    assert len(np.unique(ids)) > 3  # the case is worth comparing
-
-
-COMPATS = pytest.mark.parametrize("compat", [None, "official"])
 SOURCES = pytest.mark.parametrize("source", ["B-OC", "B-O", "B-C", "I-O"])
 
 
@@ -144,7 +32,7 @@ def test_photo_with_crops(compat, source, size_hw):
     queries = random_queries(views)
     ours = fuse(queries, views, compat=compat, source=source)
     assert len(ours) == 1
-    assert_same(ours[0], dense_fuse(queries, views, 0, [0, 1, 2, 3, 4], compat=compat, source=source))
+    assert_same(ours[0], dense(queries, views, 0, [0, 1, 2, 3, 4], compat=compat, source=source))
 
 
 @COMPATS
@@ -153,7 +41,7 @@ def test_other_layouts(compat, crops):
     views = photo_views((90, 131), crops=crops)
     queries = random_queries(views)
     members = list(range(len(views.frames)))
-    assert_same(fuse(queries, views, compat=compat)[0], dense_fuse(queries, views, 0, members, compat=compat))
+    assert_same(fuse(queries, views, compat=compat)[0], dense(queries, views, 0, members, compat=compat))
 
 
 @COMPATS
@@ -163,8 +51,8 @@ def test_batch_of_two_sizes(compat, source):
     queries = random_queries(views)
     ours = fuse(queries, views, compat=compat, source=source)
     for image in (0, 1):
-        dense = dense_fuse(queries, views, image, [0, 1, 2, 3, 4], compat=compat, source=source)
-        assert_same(ours[image], dense)
+        reference = dense(queries, views, image, [0, 1, 2, 3, 4], compat=compat, source=source)
+        assert_same(ours[image], reference)
 
 
 @COMPATS
@@ -175,7 +63,7 @@ def test_clip(compat, source):
     ours = fuse(queries, views, compat=compat, source=source)
     assert len(ours) == 3
     for frame in range(3):
-        assert_same(ours[frame], dense_fuse(queries, views, 0, [frame], compat=compat, source=source))
+        assert_same(ours[frame], dense(queries, views, 0, [frame], compat=compat, source=source))
 
 
 @SOURCES
@@ -186,8 +74,8 @@ def test_clip_with_crops(source):
     views = Views(*joined, pair[0].image_sizes_hw, (0,) * 5 + (1,) * 5)
     queries = random_queries(views)
     ours = fuse(queries, views, source=source)
-    assert_same(ours[0], dense_fuse(queries, views, 0, [0, 1, 2, 3, 4], source=source))
-    assert_same(ours[1], dense_fuse(queries, views, 0, [5, 6, 7, 8, 9], source=source))
+    assert_same(ours[0], dense(queries, views, 0, [0, 1, 2, 3, 4], source=source))
+    assert_same(ours[1], dense(queries, views, 0, [5, 6, 7, 8, 9], source=source))
 
 
 @pytest.mark.parametrize("min_score", [0.2, 0.35])
@@ -198,7 +86,7 @@ def test_entities_below_the_threshold_claim_nothing(min_score):
     everything = fuse(queries, views)[0]
     assert 0 < len(ours) < len(everything)
     assert ours.scores.min() >= min_score
-    assert_same(ours, dense_fuse(queries, views, 0, [0, 1, 2, 3, 4], min_score=min_score))
+    assert_same(ours, dense(queries, views, 0, [0, 1, 2, 3, 4], min_score=min_score))
 
 
 def test_a_threshold_is_the_same_as_never_having_asked_the_weak():
@@ -297,32 +185,36 @@ def test_overlapping_entities_keep_all_their_pixels():
     assert whole.areas().sum() > apart.areas().sum()
 
 
-class LargestTensor(TorchDispatchMode):
-    """Notes the size in bytes of the largest tensor that any operation makes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self.size = max(self.size, tensor.untyped_storage().nbytes())
-        return result
+@pytest.mark.parametrize(("compat", "min_score"), [(None, 0.2), ("official", 0.0)])
+def test_overlapping_entities_equal_the_dense_ones(compat, min_score):
+    views = photo_views((90, 131))
+    queries = random_queries(views)
+    ours = fuse(queries, views, compat=compat, overlap=True, min_score=min_score)[0]
+    assert len(ours) > 5
+    assert_same(ours, dense(queries, views, 0, [0, 1, 2, 3, 4], compat=compat, overlap=True, min_score=min_score))
 
 
-@COMPATS
-def test_memory_grows_with_the_image_and_not_with_the_queries(compat):
-    """100 queries at 1500x2000: as bool alone [Q,H,W] would take 300 MB; one float32 plane takes 12."""
-    pixels = 1500 * 2000
-    views = photo_views((1500, 2000))
-    queries = random_queries(views, count=100)
-    tracemalloc.start()
-    with LargestTensor() as largest:
-        entities = fuse(queries, views, compat=compat)[0]
-    numpy_peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert len(entities) > 20
-    assert 4 * pixels <= largest.size <= 8 * pixels
-    assert numpy_peak < 100 * pixels / 3
+@pytest.mark.parametrize("photo", sorted((DATA / "coco_tiny" / "images").iterdir())[:2], ids=lambda path: path.stem)
+@pytest.mark.parametrize("crops", [0, 4, 8])
+def test_the_trained_model_on_photos(photo, crops, nano):
+    views = make_views(photo, crops=crops, short_side=128, max_side=192)
+    members = list(range(len(views.frames)))
+    with torch.inference_mode():
+        queries = nano(views)
+    for compat in (None, "official"):
+        assert_same(fuse(queries, views, compat=compat)[0], dense(queries, views, 0, members, compat=compat))
+
+
+@pytest.mark.parametrize("kind", ["swin", "r50", "hornet"])
+def test_the_parity_models(kind):
+    model = cropformer.load(DATA / "parity" / f"{kind}_tiny_state.safetensors")
+    image = np.load(DATA / "parity" / f"{kind}_tiny_inference.npz")["image_rgb_u8"]
+    views = make_views(image, crops=4, short_side=128, max_side=213)
+    with torch.inference_mode():
+        queries = model(views)
+    for overlap in (False, True):
+        ours = fuse(queries, views, overlap=overlap)[0]
+        reference = dense(queries, views, 0, [0, 1, 2, 3, 4], overlap=overlap)
+        assert ours.scores == pytest.approx(reference.scores, abs=1e-6)
+        masks = reference.masks if overlap else reference.ids == torch.arange(1, len(ours) + 1).view(-1, 1, 1)
+        assert (ours.masks() == masks.numpy()).mean() >= 0.99999

@@ -141,3 +141,13 @@ def test_decompression_bomb(photo: np.ndarray, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(InputError, match=r"huge\.png has more than .* million pixels; make it smaller first"):
         read_image(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "I;16"])
+def test_an_image_of_many_bands_is_read_as_a_whole(tmp_path: Path, mode: str):
+    noise = np.random.default_rng(0).integers(0, 256, (700, 20, 3), dtype=np.uint8)
+    whole = Image.fromarray(noise[..., 0].astype(np.uint16)) if mode == "I;16" else Image.fromarray(noise).convert(mode)
+    whole.save(tmp_path / "tall.png")
+    expected = np.zeros((700, 20, 3), np.uint8) + (noise[..., :1] / 257).round().astype(np.uint8)
+    expected = expected if mode == "I;16" else np.asarray(whole.convert("RGB"))
+    assert np.array_equal(read_image(tmp_path / "tall.png"), expected)

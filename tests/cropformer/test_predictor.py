@@ -159,7 +159,9 @@ def test_a_batch_is_its_images(crops, sizes, tiny_model):
 def test_images_of_one_size_share_a_pass(tiny_model, monkeypatch):
     passes = []
     forward = tiny_model.forward
-    monkeypatch.setattr(tiny_model, "forward", lambda views: passes.append(len(views.pixels)) or forward(views))
+    monkeypatch.setattr(
+        tiny_model, "forward", lambda views, **options: passes.append(len(views.pixels)) or forward(views, **options)
+    )
     tiny_model.segment_batch([picture(60, 90, 0), picture(90, 60, 1), picture(60, 90, 2)])
     assert sorted(passes) == [1, 2]
 

@@ -67,6 +67,22 @@ def test_long_runs_need_several_characters():
     assert np.array_equal(rle.decode(encoded), id_map == 7)
 
 
+@pytest.mark.parametrize("cuts", [[0, 3, 10], [0, 1, 2, 9, 10]])
+def test_strips_give_the_same_as_the_whole_map(cuts: list[int]):
+    """Runs that go on from strip to strip are joined, full columns included."""
+    id_map = np.repeat([[1, 1, 1, 2, 2, 0, 1, 1, 1, 1]], 7, axis=0)
+    id_map[2:4, 1:9] = 3
+    strips = [(a, id_map[:, a:b].T) for a, b in zip(cuts, cuts[1:])]
+    assert rle.encode_strips(strips, (7, 10), [1, 2, 3]) == [coco_encode(id_map == i) for i in (1, 2, 3)]
+
+
+def test_columns_in_no_strip_are_empty():
+    values = np.ones((2, 5), dtype=np.int16)
+    (encoded,) = rle.encode_strips([(3, values), (6, values)], (5, 9), [1])
+    assert rle.decode(encoded).any(0).tolist() == [False] * 3 + [True] * 2 + [False] + [True] * 2 + [False]
+    assert rle.encode_strips([], (5, 9), [1]) == [coco_encode(np.zeros((5, 9)))]
+
+
 def test_no_ids_give_no_masks():
     assert rle.encode_id_map(np.ones((2, 3), dtype=np.int64), []) == []
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cropformer import InputError, Target, crop_target, make_clip_views, make_views
-from cropformer.fusion import ViewMap
-from cropformer.resampling import linear_weights, pad_to_multiple, resized_size_hw, view_weights
+from cropformer import InputError, Target, Views, crop_target, make_clip_views, make_views
+from cropformer.resampling import linear_weights, resized_size_hw, view_weights
 from cropformer.views import (
     PIXEL_MEAN,
     PIXEL_STD,
@@ -183,6 +182,13 @@ def test_other_layouts(crops, count):
     assert make_views(picture(60, 80), crops=crops, short_side=32, max_side=64).pixels.shape[1] == count
 
 
+@pytest.mark.parametrize("crops", [0, 4, 8, 3, (3, 1)])
+@pytest.mark.parametrize("size_hw", [(90, 131), (131, 90), (300, 20), (100, 100), (3, 5), (1, 1)])
+def test_the_size_of_an_image_tells_its_canvas(size_hw, crops):
+    layout = {"crops": crops, "short_side": 64, "max_side": 107, "crop_ratio": 0.6}
+    assert Views.canvas_hw(size_hw, **layout) == tuple(make_views(picture(*size_hw), **layout).pixels.shape[-2:])
+
+
 def test_frames_of_a_clip_are_views():
     frames = [picture(40, 60, seed) for seed in range(3)]
     views = make_clip_views(frames, short_side=32, max_side=64)
@@ -248,35 +254,6 @@ def test_each_view_has_a_target_of_what_it_shows():
     assert second.masks.all()
     assert second.valid.all()
     assert not first.exhaustive
-
-
-def test_pasting_back_is_the_inverse_of_cropping():
-    """Views of exactly four input pixels for each image pixel: masks survive the round trip bit for bit."""
-    masks = np.random.default_rng(0).random((1, 40, 56)) > 0.5
-    for box in view_boxes((40, 56)):
-        x0, y0, x1, y1 = box
-        height, width = y1 - y0, x1 - x0
-        target = crop_target(masks, [box], [(4 * height, 4 * width)])
-        padded_h, padded_w = (pad_to_multiple(4 * side, multiple=32) for side in (height, width))
-        grid = target.padded((padded_h, padded_w)).masks[0, 0, 2::4, 2::4]  # one logit for each 4x4 input pixels
-        rows, columns = (
-            view_weights(padded // 4, padded=padded, valid=4 * side, target=side, two_step=False)
-            for padded, side in ((padded_h, height), (padded_w, width))
-        )
-        pasted = ViewMap(box, rows, columns).paste_back(grid.float() - 0.5, box)
-        assert np.array_equal(pasted.numpy() > 0, masks[0, y0:y1, x0:x1])
-
-
-@pytest.mark.parametrize("box", [(20, 10, 60, 50), (20, 10, 21, 11), (35, 22, 58, 50)])
-def test_pasting_a_part_is_a_part_of_pasting(box):
-    logits = torch.randn(16, 24, generator=torch.Generator().manual_seed(0))
-    rows = view_weights(16, padded=64, valid=50, target=40, two_step=False)
-    columns = view_weights(24, padded=96, valid=90, target=40, two_step=False)
-    view = ViewMap((20, 10, 60, 50), rows, columns)
-    whole = rows @ logits @ columns.T
-    x0, y0, x1, y1 = box
-    part = view.paste_back(logits, box)
-    assert torch.allclose(part, whole[y0 - 10 : y1 - 10, x0 - 20 : x1 - 20], atol=1e-5)
 
 
 @pytest.mark.parametrize("target", [1, 7, 40, 90])

@@ -8,6 +8,7 @@ from PIL import Image
 
 import cropformer
 from entitytransfer.readers.video_writer import VideoWriter
+from entitytransfer.segment_options import SegmentOptions
 
 
 @pytest.fixture
@@ -18,6 +19,12 @@ def tiny_weights(tmp_path: Path, tiny_model: cropformer.EntitySegmenter) -> Path
     model = tiny_model
     cropformer.save_checkpoint(path, model.state_dict(), architecture=model.architecture, settings=model.settings)
     return path
+
+
+@pytest.fixture
+def options(tmp_path: Path, tiny_weights: Path) -> SegmentOptions:
+    """Options of the segment command for the tiny model."""
+    return SegmentOptions(out_dir=tmp_path / "out", weights=str(tiny_weights), device="cpu")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import cropformer
+from entitytransfer import segment as segment_module
 from entitytransfer.cli import main
 
 Segment = Callable[..., int]
@@ -78,6 +79,7 @@ def test_the_module_is_the_command():
         (["segment", "a.png", "--out", "o", "--crops", "-1"], "at least 0, not '-1'"),
         (["segment", "a.png", "--out", "o", "--min-score", "50"], "from 0 to 1, not '50'"),
         (["segment", "a.png", "--out", "o", "--shard", "2"], "such as 1/4, not '2'"),
+        (["segment", "a.png", "--out", "o", "--precision", "fp8"], "invalid choice: 'fp8'"),
         (["segment", "a.png", "--out", "o", "--crop", "4"], "unrecognized arguments: --crop 4"),
     ],
 )
@@ -237,6 +239,7 @@ def test_a_full_disk_keeps_earlier_outputs(segment, photo_file, out_dir, tmp_pat
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         save(image, path, **options)
 
+    monkeypatch.setattr(segment_module, "_THREADS", 1)  # otherwise both photos may be written at once
     monkeypatch.setattr(Image.Image, "save", save_until_full)
     assert segment(photo_file, tmp_path / "later.png") == 2
     expected = f"{out_dir}/later_overlay.png; earlier outputs are kept, free some space."

@@ -1,7 +1,6 @@
 """The segment command's work: every promised file, what is in it, and that jobs do not disturb each other."""
 
 import json
-from pathlib import Path
 
 import av
 import numpy as np
@@ -10,14 +9,11 @@ from PIL import Image
 
 import cropformer
 from entitytransfer import segment as segment_module
+from entitytransfer.clip_writer import ClipWriter
 from entitytransfer.inputs import find_jobs
 from entitytransfer.readers.video_writer import VideoWriter
-from entitytransfer.segment import JobError, SegmentOptions, segment
-
-
-@pytest.fixture
-def options(tmp_path: Path, tiny_weights: Path) -> SegmentOptions:
-    return SegmentOptions(out_dir=tmp_path / "out", weights=str(tiny_weights), device="cpu")
+from entitytransfer.segment import JobError, segment
+from entitytransfer.segment_options import SegmentOptions
 
 
 def changed(options: SegmentOptions, **changes: object) -> SegmentOptions:
@@ -82,16 +78,6 @@ def test_options_reach_the_model(options, photo_file, photo):
     assert np.array_equal(ids, expected.id_map())
 
 
-def test_a_batch_is_what_its_photos_are_alone(options, photo_file, photo, tmp_path):
-    other = tmp_path / "other.png"
-    Image.fromarray(photo[::-1, :80]).save(other)
-    segment([photo_file, other], changed(options, formats=frozenset({"ids"}), batch_size=2))
-    for path in (photo_file, other):
-        ids = np.asarray(Image.open(options.out_dir / f"{path.stem}_ids.png"))
-        alone = cropformer.load(options.weights).segment(path).id_map()
-        assert (ids != alone).mean() < 0.01
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_one_bad_photo_stops_no_other(options, photo_file, tmp_path, batch_size):
     bad, last = tmp_path / "bad.png", tmp_path / "last.png"
@@ -103,6 +89,19 @@ def test_one_bad_photo_stops_no_other(options, photo_file, tmp_path, batch_size)
     assert isinstance(error, cropformer.InputError)
     assert str(error) == f"{bad} is not an image; give a JPEG, PNG, WebP, BMP or TIFF file."
     assert (options.out_dir / "last_overlay.png").exists()
+
+
+def test_a_clip_that_cannot_be_written_leaves_nothing_and_stops_no_other(options, photo_file, clip_file, monkeypatch):
+    def refuse(writer: ClipWriter, frame: object) -> None:
+        raise cropformer.InputError("No space left on the device while writing clip_overlay.mp4.")
+
+    monkeypatch.setattr(ClipWriter, "write", refuse)
+    outcome = segment([clip_file, photo_file], options)
+    assert (outcome.done, [str(error) for error in outcome.errors]) == (
+        1,
+        ["No space left on the device while writing clip_overlay.mp4."],
+    )
+    assert {path.name.split("_")[0].split(".")[0] for path in options.out_dir.iterdir()} == {"photo"}
 
 
 def test_a_crash_is_a_failed_job_that_names_its_input(options, photo_file, clip_file, monkeypatch):

@@ -1,0 +1,214 @@
+"""The benchmarks: their peers compute what we compute, their rows add up, and every script runs."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import common, inference, network, plots, tables
+from benchmarks.published_network import published_network
+from benchmarks.published_pipeline import published_pipeline
+from cropformer import InputError, make_views
+
+SIDES = {"short_side": 64, "max_side": 107}
+
+
+# --- the published network
+
+
+def test_the_published_network_has_our_result(tiny_model, photo):
+    views = make_views(photo, **SIDES)
+    with torch.inference_mode():
+        ours = tiny_model(views)
+    output = published_network(tiny_model, views.pixels)
+    assert ours.mask_logits().std() > 1
+    for queries, sets in ((ours, output.fused), (ours.per_view, output.per_view)):
+        assert len(sets.masks) == len(tiny_model.query_decoder.layers) + 1
+        assert torch.allclose(sets.class_logits[-1], queries.class_logits, atol=1e-4)
+        assert torch.allclose(sets.masks[-1], queries.mask_logits(), atol=1e-2)
+        assert torch.allclose(sets.states[-1], queries.embeddings, atol=1e-4)
+
+
+@pytest.mark.parametrize("crops", [0, 4])
+def test_the_published_pipeline_has_our_result(tiny_model, photo, crops):
+    ours = tiny_model.segment(photo, crops=crops, compat="official")
+    theirs = published_pipeline(tiny_model, photo, crops=crops)
+    assert len(theirs.ids.unique()) > 2
+    assert np.array_equal(theirs.ids, ours.id_map())
+    assert theirs.query_ids == ours.query_ids.tolist()
+    assert theirs.scores == pytest.approx(ours.scores.tolist(), abs=1e-5)
+
+
+# --- fresh processes, medians, rows
+
+
+def test_contenders_take_turns_in_fresh_processes(monkeypatch):
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, stdout=f'a log line\n{{"cpu_s": {len(commands)}}}\n')
+
+    monkeypatch.setattr(common.subprocess, "run", run)
+    runs = common.alternate("benchmarks.any", ["ours", "peer"], ["--size", "8x8"], repeats=2)
+    assert runs == {"ours": [{"cpu_s": 1}, {"cpu_s": 3}], "peer": [{"cpu_s": 2}, {"cpu_s": 4}]}
+    assert commands[1] == [sys.executable, "-m", "benchmarks.any", "--measure", "peer", "--size", "8x8"]
+
+
+def test_rows_hold_medians_ranges_and_ratios():
+    runs = {
+        "ours": [{"cpu_s": value, "threads": 2} for value in (1.0, 2.0, 5.0)],
+        "peer": [{"cpu_s": 6.0, "threads": 2}],
+    }
+    ours, peer = common.comparison_rows("benchmarks.any", {"size": "8x8"}, runs, peer="peer")
+    assert list(ours)[:4] == ["size", "contender", "peer", "repeats"]
+    assert (ours["cpu_s_median"], ours["cpu_s_iqr"], ours["cpu_s_ratio"]) == (2.0, 2.0, 3.0)
+    assert (peer["cpu_s_iqr"], peer["cpu_s_ratio"], peer["threads"]) == (0.0, 1.0, 2)
+    assert ours["command"].startswith("python -m benchmarks.any")
+    (alone,) = common.comparison_rows("benchmarks.any", {}, {"ours": runs["ours"]}, peer="peer")
+    assert alone["cpu_s_ratio"] == ""
+    assert "less CPU than peer" in common.describe(ours)
+    assert "less CPU" not in common.describe(alone)
+
+
+def test_cost_counts_work_and_memory():
+    data, cost = common.cost_of(lambda: bytearray(64 << 20))
+    assert len(data) == 64 << 20
+    assert cost["peak_gib"] >= cost["extra_gib"] > 0.05
+    assert cost["cpu_s"] > 0
+
+
+def test_a_file_of_other_columns_is_left_alone(tmp_path):
+    path = tmp_path / "new" / "rows.csv"
+    common.append_row(path, {"a": 1, "b": 2})
+    common.append_row(path, {"a": 3, "b": 4})
+    with pytest.raises(ValueError, match="other columns"):
+        common.append_row(path, {"a": 1, "c": 2})
+    assert path.read_text().split() == ["a,b", "1,2", "3,4"]
+
+
+# --- the scripts, in this process and at sizes that take no time
+
+
+def test_a_case_reads_what_it_writes():
+    case = inference.Case.parse("swin_t,640x480,8")
+    assert case == inference.Case("swin_t", "640x480", 8, 100)
+    assert inference.Case.parse(case.text) == case
+    assert case.megapixels == pytest.approx(0.3072)
+    assert replace(case, size="2700x4500", crops=4).published_gib > 30 > replace(case, size="1200x1800").published_gib
+
+
+def test_the_published_way_is_left_out_where_memory_is_short(monkeypatch, capsys):
+    asked = []
+
+    def alternate(module, contenders, arguments, *, repeats):
+        asked.extend(contenders)
+        return {contender: [{"cpu_s": 1.0}] * repeats for contender in contenders}
+
+    monkeypatch.setattr(inference, "alternate", alternate)
+    monkeypatch.setattr(inference, "memory_gib", lambda: 2.0)
+    rows = inference.measure_case("chosen", inference.Case("any"), repeats=2)
+    assert asked == ["ours"]
+    assert [row["cpu_s_ratio"] for row in rows] == [""]
+    assert "needs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("contender", ["ours", inference.PEER])
+def test_a_photo_is_measured(contender):
+    measured = inference.measure(contender, inference.Case("nano", "96x64", 4, 120))
+    assert measured["weights"] == "trained"
+    assert measured["cpu_s"] > 0
+    assert json.loads(json.dumps(measured)) == measured
+
+
+@pytest.mark.parametrize("contender", ["ours", "ours bf16"])
+def test_one_view_is_measured(contender):
+    measured = network.measure(contender, "64x32")
+    assert measured["extra_gib"] >= 0
+    assert measured["relative_error"] == "" if contender == "ours" else 0 < measured["relative_error"] < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["benchmarks.inference", "--case", "nano,96x64"],
+        ["benchmarks.network", "--size", "64x32", "--contenders", "ours", network.PEER],
+        ["benchmarks.deformable_attention", "--size", "64x32"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_script_runs(arguments):
+    command = [sys.executable, "-m", *arguments, "--repeats", "1", "--dry-run"]
+    finished = subprocess.run(command, cwd=common.ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "less CPU than" in finished.stdout
+
+
+# --- the page
+
+
+def write_results(folder: Path) -> None:
+    """Photo cases of which the first was measured twice, and one view; the peer is cheaper in one thing."""
+    for size, cpu_s, peer_s in (("8x8", 9.0, 9.0), ("8x8", 2.0, 6.0), ("16x16", 4.0, 3.0)):
+        runs = {name: [{"cpu_s": value, "peak_gib": 1.5}] for name, value in (("ours", cpu_s), ("published", peer_s))}
+        case = {"curve": "megapixels", "model": "nano", "size": size, "megapixels": len(size)}
+        for curve in ("published", "megapixels"):
+            for row in common.comparison_rows("benchmarks.any", case | {"curve": curve}, runs, peer="published"):
+                common.append_row(folder / "inference.csv", row)
+
+
+def test_the_newest_row_of_a_case_counts(tmp_path):
+    write_results(tmp_path)
+    rows = tables.select(tables.read_rows(tmp_path / "inference.csv"), {"curve": "megapixels", "contender": "ours"})
+    assert [(row["size"], float(row["cpu_s_median"])) for row in rows] == [("8x8", 2.0), ("16x16", 4.0)]
+    assert tables.read_rows(tmp_path / "missing.csv") == []
+
+
+def test_a_target_is_reached_or_missed_or_unknown():
+    rows = [{"contender": "ours", "cpu_s_ratio": "2.6", "peak_gib_median": "3.1"}]
+    faster = tables.Target("faster", "any", {"contender": "ours"}, "cpu_s_ratio", 2.5)
+    leaner = tables.Target("leaner", "any", {"contender": "ours"}, "peak_gib_median", 2.5, "GiB", at_least=False)
+    assert faster.cells(rows) == ["faster", "≥ 2.5 x", "2.6 x", "yes"]
+    assert leaner.cells(rows) == ["leaner", "≤ 2.5 GiB", "3.1 GiB", "**no**"]
+    assert faster.cells([])[2:] == ["not measured", ""]
+
+
+def test_the_page_is_filled_and_filled_again(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    write_results(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(plots.PAGE.read_text())
+    options = ["--results", str(tmp_path), "--page", str(page), "--plots", str(tmp_path / "plots")]
+    monkeypatch.setattr(sys, "argv", ["plots", *options])
+    plots.main()
+    first = page.read_text()
+    losses = first.split("<!-- begin losses -->")[1].split("<!-- end losses -->")[0]
+    assert "16x16" in losses and "8x8" not in losses and "0.75" in losses
+    assert (tmp_path / "plots" / "megapixels.svg").stat().st_size > 1000
+    plots.main()
+    assert page.read_text() == first
+
+
+def test_a_page_without_a_place_is_refused():
+    page = plots.fill_page("a <!-- begin x -->old<!-- end x --> b", {"x": "new"})
+    assert page == "a <!-- begin x -->\nnew\n<!-- end x --> b"
+    with pytest.raises(InputError, match="no place for y"):
+        plots.fill_page("nothing", {"y": "new"})
+
+
+def test_tables_are_markdown_of_equal_width(tmp_path):
+    write_results(tmp_path)
+    text = tables.measurements(tables.read_rows(tmp_path / "inference.csv"), hidden=("curve",))
+    widths = {line.count("|") for line in text.splitlines()}
+    assert len(widths) == 1
+    assert "curve" not in text
+    assert tables.measurements([]) == tables.NOT_MEASURED
+    with (tmp_path / "inference.csv").open() as file:
+        assert len(list(csv.reader(file))) == 1 + 12
