@@ -31,7 +31,7 @@ def make_demo(out_dir: Path, *, weights: str = "nano", device: str = "auto") -> 
 
     Args:
         out_dir: folder for the files, made if needed.
-        weights: "nano", or the path of a checkpoint.
+        weights: as `cropformer.load` takes them.
         device: "auto", or a name that torch knows.
 
     Returns:

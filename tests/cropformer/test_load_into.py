@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import cropformer
-from cropformer import InputError, read_checkpoint, save_checkpoint, zoo
+from cropformer import InputError, read_checkpoint, save_checkpoint, with_association
 from cropformer.checkpoint import load_into
 from cropformer.load_report import LoadReport, Reinitialised
 
@@ -52,7 +52,7 @@ def test_another_number_of_queries_starts_fresh(tiny_model, tiny_architecture, t
 
 
 def test_what_the_file_lacks_is_reported_by_module(tiny_model, tiny_architecture, tmp_path):
-    plain = cropformer.build(zoo.mask2former(tiny_architecture))
+    plain = cropformer.build(with_association(tiny_architecture, "none"))
     save(plain, tmp_path / "plain.safetensors")
     own = copy.deepcopy(tiny_model.association.state_dict())
     report = load_into(tiny_model, read_checkpoint(tmp_path / "plain.safetensors"))
@@ -68,7 +68,7 @@ def test_what_the_file_lacks_is_reported_by_module(tiny_model, tiny_architecture
 
 def test_what_the_model_lacks_is_unexpected(tiny_model, tiny_architecture, tmp_path):
     save(tiny_model, tmp_path / "tiny.safetensors")
-    plain = cropformer.build(zoo.mask2former(tiny_architecture))
+    plain = cropformer.build(with_association(tiny_architecture, "none"))
     report = load_into(plain, read_checkpoint(tmp_path / "tiny.safetensors"))
     assert set(report.unexpected) == {f"association.{name}" for name in tiny_model.association.state_dict()}
     assert not report.exact

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import cropformer
-from cropformer import zoo
+from cropformer import with_association, zoo
 from cropformer.checkpoint import save_official
 from entitytransfer.cli import main
 from entitytransfer.convert import convert
@@ -31,7 +31,7 @@ def save(model: cropformer.EntitySegmenter, path: Path) -> Path:
 @pytest.fixture
 def coco_mask2former(tiny_architecture, tmp_path) -> Path:
     """A Mask2Former with 80 classes in the official layout, and a tensor that nobody knows."""
-    architecture = replace(zoo.mask2former(tiny_architecture), num_classes=80, num_queries=7)
+    architecture = replace(with_association(tiny_architecture, "none"), num_classes=80, num_queries=7)
     path = tmp_path / "coco.pth"
     save_official(path, cropformer.build(architecture).state_dict(), architecture=architecture)
     state = torch.load(path)["model"]

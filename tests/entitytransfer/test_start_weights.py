@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import cropformer
-from cropformer import InputError, Optimisation, SetLoss, TestSettings, zoo
+from cropformer import InputError, Optimisation, SetLoss, TestSettings, with_association
 from cropformer.checkpoint import save_official
 from entitytransfer.pretrain import DataOptions, LoopOptions, SetSource, pretrain
 
@@ -30,7 +30,7 @@ def start(architecture: cropformer.Architecture, out: Path, **weights: Path) -> 
 
 
 def test_a_mask2former_with_other_classes_starts_a_cropformer(tiny_architecture, tmp_path, capsys):
-    coco = replace(zoo.mask2former(tiny_architecture), num_classes=80)
+    coco = replace(with_association(tiny_architecture, "none"), num_classes=80)
     source = cropformer.build(coco).state_dict()
     save_official(tmp_path / "coco.pth", source, architecture=coco)
     state = start(tiny_architecture, tmp_path / "run", init=tmp_path / "coco.pth")
