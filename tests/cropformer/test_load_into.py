@@ -60,9 +60,11 @@ def test_what_the_file_lacks_is_reported_by_module(tiny_model, tiny_architecture
     assert {item.reason for item in report.reinitialised} == {"not in the file"}
     assert_equal(tiny_model.association.state_dict(), own)
     loaded, fresh = len(plain.state_dict()), len(own)
+    values = sum(tensor.numel() for tensor in own.values())
     assert str(report).splitlines() == [
         f"ours: {loaded} tensors loaded, 0 resized, {fresh} re-initialised, 0 ignored, 0 unexpected",
-        f"  re-initialised association ({fresh} tensors): not in the file",
+        "  loaded 86 of backbone, 37 of pixel_decoder, 67 of query_decoder",
+        f"  re-initialised association ({fresh} tensors, {values:,} values): not in the file",
     ]
 
 
@@ -137,9 +139,10 @@ def test_a_report_names_few_and_counts_many():
     )
     assert str(report).splitlines() == [
         "ours: 2 tensors loaded, 0 resized, 5 re-initialised, 3 ignored, 3 unexpected",
+        "  loaded 1 of backbone, 1 of query_decoder",
         "  re-initialised backbone.norms.0.weight [4]: not in the file",
         "  re-initialised query_decoder.norm.weight [32]: not in the file",
-        "  re-initialised association (3 tensors): not in the file",
+        "  re-initialised association (3 tensors, 12 values): not in the file",
         "  ignored head.weight",
         "  ignored layers.mask (2 tensors)",
         "  unexpected extra.a.b (2 tensors)",

@@ -92,7 +92,7 @@ def test_a_source_by_name(tmp_path):
 @pytest.mark.usefixtures("tiny_in_the_zoo")
 def test_a_mask2former_becomes_the_start_of_a_cropformer(coco_mask2former, tmp_path):
     text = convert(coco_mask2former, tmp_path / "start.safetensors", model="tiny")
-    assert "  re-initialised association (18 tensors): not in the file" in text
+    assert "  re-initialised association (18 tensors, 10,752 values): not in the file" in text
     assert "  re-initialised query_decoder.class_head.bias [2]: 81 outputs in the file, 2 in the model" in text
     assert "  ignored criterion.empty_weight" in text
     assert "  unexpected extra.weight" in text
