@@ -25,7 +25,8 @@ from .entities import Entities
 from .errors import InputError
 from .files import atomic_path
 from .fusion import Source, fuse
-from .hub import HubFile, download
+from .hub.download import HubFile, download
+from .hub.published import PUBLISHED_WEIGHTS
 from .images import IMAGE_SUFFIXES, read_image
 from .load_report import LoadReport
 from .loading import build_from, load, load_with_report, weights_path
@@ -34,7 +35,6 @@ from .model import CropFormer
 from .multi_scale import segment_multi_scale
 from .optimisation import Optimisation
 from .predictor import EntitySegmenter
-from .published import PUBLISHED_WEIGHTS
 from .queries import Queries
 from .training_views import CropType, TrainingBatch, TrainingCrop, draw_training_crop, fixed_places, training_views
 from .views import Target, Views, batch_views, crop_target, make_clip_views, make_views

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from .errors import InputError
 
@@ -101,6 +101,13 @@ class Architecture:
     batch_layers: int | None = None
     heads: int = 8
     points: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse an association that nobody can build."""
+        if self.association not in get_args(AssociationKind):
+            raise InputError(
+                f"there is no association {self.association!r}; choose from {', '.join(get_args(AssociationKind))}"
+            )
 
     def backbone_config(self) -> BackboneNumbers:
         """The backbone's numbers as their dataclass."""

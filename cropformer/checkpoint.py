@@ -17,12 +17,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from .architecture import Architecture, TestSettings, infer_architecture, infer_backbone
+from .containers.tensor_files import read_tensor_file
 from .errors import InputError
 from .files import atomic_path
 from .fitting import misfit, resize_table
 from .layouts import official, translate
 from .load_report import ABSENT, LoadReport, Reinitialised, Resized
-from .tensor_files import read_tensor_file
 
 
 @dataclass(frozen=True)

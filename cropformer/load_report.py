@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -64,6 +65,7 @@ class LoadReport:
             f"{len(self.reinitialised)} re-initialised, {len(self.ignored)} ignored, {len(self.unexpected)} unexpected"
         )
         details = (
+            f"loaded {_by_part(self.loaded)}",
             *(f"re-initialised {line}" for line in self._reinitialised_lines()),
             *(f"resized {line}" for line in _resized_lines(self.resized)),
             *(f"ignored {line}" for line in _alike(self.ignored)),
@@ -82,9 +84,16 @@ class LoadReport:
             groups[next((m for m in modules if m not in partly), item.name), item.reason].append(item)
         for (module, reason), items in groups.items():
             if len(items) > _LISTED:
-                yield f"{module} ({len(items)} tensors): {reason}"
+                values = sum(math.prod(item.shape) for item in items)
+                yield f"{module} ({len(items)} tensors, {values:,} values): {reason}"
             else:
                 yield from (f"{item.name} {list(item.shape)}: {reason}" for item in items)
+
+
+def _by_part(names: Iterable[str]) -> str:
+    """How many of these tensors each part of the model has."""
+    parts = Counter(name.partition(".")[0] for name in names)
+    return ", ".join(f"{count} of {part}" for part, count in parts.items()) or "nothing"
 
 
 def _resized_lines(resized: Iterable[Resized]) -> Iterator[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from .assembly import build
 from .checkpoint import Checkpoint, load_into, read_checkpoint
 from .errors import InputError
+from .hub.published import fetch_weights, is_remote
 from .load_report import LoadReport
 from .predictor import EntitySegmenter
-from .published import fetch_weights, is_remote
 
 NANO_WEIGHTS = Path(__file__).parent / "assets" / "cropformer_nano.safetensors"
 

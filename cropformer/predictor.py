@@ -15,12 +15,12 @@ from .architecture import Architecture, TestSettings
 from .entities import Entities
 from .errors import InputError
 from .fusion import Compat, Source, fuse
+from .hub.sharing import push_to_hub, save_pretrained
 from .images import ImageLike
 from .memory import NetworkMemory, parse_memory
 from .model import CropFormer
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder
-from .sharing import push_to_hub, save_pretrained
 from .views import Views, batch_views, check_crop_ratio, make_clip_views, make_views
 
 Precision = Literal["fp32", "bf16"]

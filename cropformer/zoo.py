@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from .architecture import Architecture, BackboneNumbers, HorNetNumbers, ResNetNumbers, SwinNumbers, TimmNumbers
 from .assembly import build
+from .association import with_association
 from .errors import InputError
 from .predictor import EntitySegmenter
 
@@ -76,49 +77,44 @@ def _published(backbone: str, numbers: BackboneNumbers, num_queries: int, num_cl
     return Architecture(backbone, asdict(numbers), num_queries=num_queries, num_classes=num_classes)
 
 
-def mask2former(architecture: Architecture) -> Architecture:
-    """The same model without the association module: a plain Mask2Former, one view per image."""
-    return replace(architecture, association="none", association_feedforward=0)
-
-
 def mask2former_r50(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
     """Plain Mask2Former on ResNet-50, 43.9 M parameters."""
-    return mask2former(cropformer_r50(num_queries=num_queries, num_classes=num_classes))
+    return with_association(cropformer_r50(num_queries=num_queries, num_classes=num_classes), "none")
 
 
 def mask2former_swin_t(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
     """Plain Mask2Former on Swin-T, 47.4 M parameters."""
-    return mask2former(cropformer_swin_t(num_queries=num_queries, num_classes=num_classes))
+    return with_association(cropformer_swin_t(num_queries=num_queries, num_classes=num_classes), "none")
 
 
 def mask2former_swin_s(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
     """Plain Mask2Former on Swin-S, 68.7 M parameters."""
-    return mask2former(cropformer_swin_s(num_queries=num_queries, num_classes=num_classes))
+    return with_association(cropformer_swin_s(num_queries=num_queries, num_classes=num_classes), "none")
 
 
 def mask2former_swin_b(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
     """Plain Mask2Former on Swin-B with window 7, 106.7 M parameters."""
-    return mask2former(cropformer_swin_b(num_queries=num_queries, num_classes=num_classes))
+    return with_association(cropformer_swin_b(num_queries=num_queries, num_classes=num_classes), "none")
 
 
 def mask2former_swin_b_w12(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
     """Plain Mask2Former on Swin-B with window 12, 106.9 M parameters."""
-    return mask2former(cropformer_swin_b_w12(num_queries=num_queries, num_classes=num_classes))
+    return with_association(cropformer_swin_b_w12(num_queries=num_queries, num_classes=num_classes), "none")
 
 
 def mask2former_swin_l(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
     """Plain Mask2Former on Swin-L with window 7, 215.2 M parameters."""
-    return mask2former(cropformer_swin_l(num_queries=num_queries, num_classes=num_classes))
+    return with_association(cropformer_swin_l(num_queries=num_queries, num_classes=num_classes), "none")
 
 
 def mask2former_swin_l_w12(*, num_queries: int = 100, num_classes: int = 1) -> Architecture:
     """Plain Mask2Former on Swin-L with window 12, 215.5 M parameters."""
-    return mask2former(cropformer_swin_l_w12(num_queries=num_queries, num_classes=num_classes))
+    return with_association(cropformer_swin_l_w12(num_queries=num_queries, num_classes=num_classes), "none")
 
 
 def mask2former_hornet_l(*, num_queries: int = 200, num_classes: int = 1) -> Architecture:
     """Plain Mask2Former on HorNet-L, 220.6 M parameters, with 200 queries."""
-    return mask2former(cropformer_hornet_l(num_queries=num_queries, num_classes=num_classes))
+    return with_association(cropformer_hornet_l(num_queries=num_queries, num_classes=num_classes), "none")
 
 
 _MODELS = (

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, measure, print, return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, help="a COCO-format set, best with every region annotated")
-    parser.add_argument("--weights", default="nano", help="nano, or the path of a checkpoint")
+    parser.add_argument("--weights", default="nano", help="nano, a published name, an hf:// address, or a path")
     parser.add_argument("--crops", type=int, nargs="+", default=[0, 4], help="crop counts to measure")
     parser.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
     options = parser.parse_args(arguments)

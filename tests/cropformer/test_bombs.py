@@ -85,7 +85,7 @@ BOMBS = {
 READ_ALL = """
 import json, pathlib, resource, sys
 from cropformer.errors import InputError
-from cropformer.tensor_files import read_tensor_file
+from cropformer.containers.tensor_files import read_tensor_file
 in_use = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + 200_000_000,) * 2)
 for path in map(pathlib.Path, sys.argv[1:]):

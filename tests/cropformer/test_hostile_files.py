@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from cropformer.containers.tensor_files import read_tensor_file
 from cropformer.errors import InputError
-from cropformer.tensor_files import read_tensor_file
 
 from .pickle_parts import (
     array,

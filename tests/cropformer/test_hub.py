@@ -11,9 +11,9 @@ from huggingface_hub import constants, file_download
 
 from cropformer import InputError, load, save_checkpoint
 from cropformer.checkpoint import save_official
-from cropformer.hub import HubFile, download
+from cropformer.hub.download import HubFile, download
+from cropformer.hub.published import PUBLISHED_WEIGHTS
 from cropformer.loading import weights_path
-from cropformer.published import PUBLISHED_WEIGHTS
 from cropformer.zoo import named_architecture
 
 from .fake_hub import WRITER, FakeHub, fake_hub

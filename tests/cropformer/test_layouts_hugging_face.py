@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import cropformer
-from cropformer import InputError, load, load_with_report, zoo
+from cropformer import InputError, load, load_with_report, with_association
 
 # Our names in the hub's; theirs is the model's part for part, with three projections where we have one tensor.
 HUB_NAMES = (
@@ -96,7 +96,7 @@ def renamed(name: str, rules: tuple[tuple[str, str | Callable[[re.Match[str]], s
 @pytest.fixture(scope="module")
 def model(tiny_architecture) -> cropformer.EntitySegmenter:
     torch.manual_seed(0)
-    return cropformer.build(zoo.mask2former(tiny_architecture))
+    return cropformer.build(with_association(tiny_architecture, "none"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import cropformer
-from cropformer import InputError, TestSettings, load, load_with_report, zoo
+from cropformer import InputError, TestSettings, load, load_with_report, with_association, zoo
 from cropformer.architecture import infer_architecture
 from cropformer.checkpoint import save_official
 from cropformer.layouts import official, translate
@@ -170,7 +170,7 @@ def test_other_models_are_not_written(changes, words, tiny_architecture, tmp_pat
 
 
 def test_the_constants_count_the_classes(tiny_architecture):
-    plain = replace(zoo.mask2former(tiny_architecture), num_classes=3)
+    plain = replace(with_association(tiny_architecture, "none"), num_classes=3)
     written = official.from_ours(cropformer.build(plain).state_dict(), plain)
     assert written["criterion.empty_weight"].tolist() == pytest.approx([1, 1, 1, 0.1])
     assert "criterion_2d.empty_weight" not in written

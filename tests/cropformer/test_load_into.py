@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import cropformer
-from cropformer import InputError, read_checkpoint, save_checkpoint, zoo
+from cropformer import InputError, read_checkpoint, save_checkpoint, with_association
 from cropformer.checkpoint import load_into
 from cropformer.load_report import LoadReport, Reinitialised
 
@@ -52,7 +52,7 @@ def test_another_number_of_queries_starts_fresh(tiny_model, tiny_architecture, t
 
 
 def test_what_the_file_lacks_is_reported_by_module(tiny_model, tiny_architecture, tmp_path):
-    plain = cropformer.build(zoo.mask2former(tiny_architecture))
+    plain = cropformer.build(with_association(tiny_architecture, "none"))
     save(plain, tmp_path / "plain.safetensors")
     own = copy.deepcopy(tiny_model.association.state_dict())
     report = load_into(tiny_model, read_checkpoint(tmp_path / "plain.safetensors"))
@@ -60,15 +60,17 @@ def test_what_the_file_lacks_is_reported_by_module(tiny_model, tiny_architecture
     assert {item.reason for item in report.reinitialised} == {"not in the file"}
     assert_equal(tiny_model.association.state_dict(), own)
     loaded, fresh = len(plain.state_dict()), len(own)
+    values = sum(tensor.numel() for tensor in own.values())
     assert str(report).splitlines() == [
         f"ours: {loaded} tensors loaded, 0 resized, {fresh} re-initialised, 0 ignored, 0 unexpected",
-        f"  re-initialised association ({fresh} tensors): not in the file",
+        "  loaded 86 of backbone, 37 of pixel_decoder, 67 of query_decoder",
+        f"  re-initialised association ({fresh} tensors, {values:,} values): not in the file",
     ]
 
 
 def test_what_the_model_lacks_is_unexpected(tiny_model, tiny_architecture, tmp_path):
     save(tiny_model, tmp_path / "tiny.safetensors")
-    plain = cropformer.build(zoo.mask2former(tiny_architecture))
+    plain = cropformer.build(with_association(tiny_architecture, "none"))
     report = load_into(plain, read_checkpoint(tmp_path / "tiny.safetensors"))
     assert set(report.unexpected) == {f"association.{name}" for name in tiny_model.association.state_dict()}
     assert not report.exact
@@ -137,9 +139,10 @@ def test_a_report_names_few_and_counts_many():
     )
     assert str(report).splitlines() == [
         "ours: 2 tensors loaded, 0 resized, 5 re-initialised, 3 ignored, 3 unexpected",
+        "  loaded 1 of backbone, 1 of query_decoder",
         "  re-initialised backbone.norms.0.weight [4]: not in the file",
         "  re-initialised query_decoder.norm.weight [32]: not in the file",
-        "  re-initialised association (3 tensors): not in the file",
+        "  re-initialised association (3 tensors, 12 values): not in the file",
         "  ignored head.weight",
         "  ignored layers.mask (2 tensors)",
         "  unexpected extra.a.b (2 tensors)",

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from cropformer.containers.tensor_files import STATE_KEYS, TensorFile, read_tensor_file
 from cropformer.errors import InputError
-from cropformer.tensor_files import STATE_KEYS, TensorFile, read_tensor_file
 
 ARRAYS = {
     "backbone.weight": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import cropformer
-from cropformer import zoo
+from cropformer import with_association, zoo
 from cropformer.checkpoint import save_official
 from entitytransfer.cli import main
 from entitytransfer.convert import convert
@@ -31,7 +31,7 @@ def save(model: cropformer.EntitySegmenter, path: Path) -> Path:
 @pytest.fixture
 def coco_mask2former(tiny_architecture, tmp_path) -> Path:
     """A Mask2Former with 80 classes in the official layout, and a tensor that nobody knows."""
-    architecture = replace(zoo.mask2former(tiny_architecture), num_classes=80, num_queries=7)
+    architecture = replace(with_association(tiny_architecture, "none"), num_classes=80, num_queries=7)
     path = tmp_path / "coco.pth"
     save_official(path, cropformer.build(architecture).state_dict(), architecture=architecture)
     state = torch.load(path)["model"]
@@ -92,7 +92,7 @@ def test_a_source_by_name(tmp_path):
 @pytest.mark.usefixtures("tiny_in_the_zoo")
 def test_a_mask2former_becomes_the_start_of_a_cropformer(coco_mask2former, tmp_path):
     text = convert(coco_mask2former, tmp_path / "start.safetensors", model="tiny")
-    assert "  re-initialised association (18 tensors): not in the file" in text
+    assert "  re-initialised association (18 tensors, 10,752 values): not in the file" in text
     assert "  re-initialised query_decoder.class_head.bias [2]: 81 outputs in the file, 2 in the model" in text
     assert "  ignored criterion.empty_weight" in text
     assert "  unexpected extra.weight" in text

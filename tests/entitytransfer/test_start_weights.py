@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import cropformer
-from cropformer import InputError, Optimisation, SetLoss, TestSettings, zoo
+from cropformer import InputError, Optimisation, SetLoss, TestSettings, with_association
 from cropformer.checkpoint import save_official
 from entitytransfer.pretrain import DataOptions, LoopOptions, SetSource, pretrain
 
@@ -30,13 +30,13 @@ def start(architecture: cropformer.Architecture, out: Path, **weights: Path) -> 
 
 
 def test_a_mask2former_with_other_classes_starts_a_cropformer(tiny_architecture, tmp_path, capsys):
-    coco = replace(zoo.mask2former(tiny_architecture), num_classes=80)
+    coco = replace(with_association(tiny_architecture, "none"), num_classes=80)
     source = cropformer.build(coco).state_dict()
     save_official(tmp_path / "coco.pth", source, architecture=coco)
     state = start(tiny_architecture, tmp_path / "run", init=tmp_path / "coco.pth")
     report = capsys.readouterr().out
     assert f"{tmp_path / 'coco.pth'}: official CropFormer or Mask2Former: " in report
-    assert "re-initialised association (18 tensors): not in the file" in report
+    assert "re-initialised association (18 tensors, 10,752 values): not in the file" in report
     taken = [name for name in source if "class_head" not in name]
     assert all(torch.equal(state[name], source[name]) for name in taken)
 
@@ -48,7 +48,7 @@ def test_a_backbone_is_reported_too(tiny_architecture, tmp_path, capsys):
     state = start(tiny_architecture, tmp_path / "run", init_backbone=tmp_path / "swin.pth")
     report = capsys.readouterr().out
     assert f"{tmp_path / 'swin.pth'}: Microsoft Swin: {len(theirs)} tensors loaded" in report
-    assert "re-initialised norms (8 tensors): not in the file" in report
+    assert "re-initialised norms (8 tensors, 480 values): not in the file" in report
     assert all(torch.equal(state[f"backbone.{name}"], tensor) for name, tensor in theirs.items())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .hub import HubFile, download
+from .download import HubFile, download
 
 _REPO = "qqlu1992/Adobe_EntitySeg"
 _REVISION = "143d5e7e2880dcf3df2df6570984143c2e9a9b45"

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from .checkpoint import save_checkpoint
-from .errors import InputError
-from .files import atomic_path
-from .hub import endpoint, no_space, reason, status
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from .predictor import EntitySegmenter
+from ..architecture import Architecture, TestSettings
+from ..checkpoint import save_checkpoint
+from ..errors import InputError
+from ..files import atomic_path
+from .download import endpoint, no_space, reason, status
 
 TAGS = ("entity-segmentation", "open-world", "pytorch")
 
 
+class DescribedModel(Protocol):
+    """A model that knows its own numbers, as ``EntitySegmenter`` does."""
+
+    architecture: Architecture
+    settings: TestSettings
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors by name."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What was trained."""
+
+
 def save_pretrained(
-    model: EntitySegmenter,
+    model: DescribedModel,
     folder: str | Path,
     *,
     name: str | None = None,
@@ -53,7 +66,7 @@ def save_pretrained(
 
 
 def push_to_hub(
-    model: EntitySegmenter,
+    model: DescribedModel,
     repo: str,
     *,
     private: bool = False,
@@ -81,7 +94,7 @@ def push_to_hub(
 
 
 def model_card(
-    model: EntitySegmenter,
+    model: DescribedModel,
     *,
     name: str,
     licence: str | None = None,
@@ -102,7 +115,7 @@ def model_card(
     return str(ModelCard("\n\n".join(sections) + "\n"))
 
 
-def _description(model: EntitySegmenter, name: str) -> list[str]:
+def _description(model: DescribedModel, name: str) -> list[str]:
     a, s = model.architecture, model.settings
     kind = "Mask2Former" if a.association == "none" else "CropFormer"
     parameters = sum(parameter.numel() for parameter in model.parameters())

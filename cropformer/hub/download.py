@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .errors import InputError
+from ..errors import InputError
 
 _ADDRESS = re.compile(
     r"hf:/{1,2}(?:(?P<kind>models|datasets)/)?"  # one slash is left of two after a trip through ``Path``

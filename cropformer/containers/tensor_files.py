@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 from .pickled_arrays import PickledArray, read_array_pickle
 from .safe_pickle import Refusal, printable
 from .torch_files import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
@@ -53,7 +53,9 @@ def read_tensor_file(path: Path) -> TensorFile:
     """
     try:
         if not path.is_file():
-            raise InputError(f"there is no weights file at {path}; give 'nano' or the path of a checkpoint")
+            raise InputError(
+                f"there is no weights file at {path}; give 'nano', another known name, or the path of a file"
+            )
         file = _reader(path)(path)
         _check(file.tensors)
     except InputError:
