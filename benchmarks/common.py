@@ -71,7 +71,7 @@ def cost_of(call: Callable[[], Result]) -> tuple[Result, dict[str, float]]:
     cpu, wall = cpu_seconds(), time.perf_counter()
     result = call()
     cost = {"cpu_s": cpu_seconds() - cpu, "wall_s": time.perf_counter() - wall, "peak_gib": peak_gib()}
-    return result, cost | {"extra_gib": cost["peak_gib"] - before_gib}
+    return result, cost | {"extra_gib": max(0.0, cost["peak_gib"] - before_gib)}
 
 
 def alternate(

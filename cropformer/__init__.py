@@ -31,6 +31,7 @@ from .images import IMAGE_SUFFIXES, read_image
 from .load_report import LoadReport
 from .loading import build_from, load, load_with_report, weights_path
 from .losses import SetLoss, cropformer_losses
+from .memory import parse_memory
 from .model import CropFormer
 from .multi_scale import segment_multi_scale
 from .optimisation import Optimisation
@@ -83,6 +84,7 @@ __all__ = [
     "make_clip_views",
     "make_views",
     "named_architecture",
+    "parse_memory",
     "read_checkpoint",
     "read_image",
     "rle",

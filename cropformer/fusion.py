@@ -49,7 +49,7 @@ def fuse(
     Args:
         queries: the model's answer.
         views: the views it was asked about.
-        min_score: entities below it are left out; no pixel of theirs is computed.
+        min_score: entities below it are left out; of those whose class score is below it no pixel is computed.
         compat: "official" keeps every choice of the published pipeline: two-step resizing, a quality factor
             that is the sigmoid of a probability, hidden and weak entities exported, order by class score.
         source: which predictions are fused. A photo or frame without crops has its full view alone for all of them.

@@ -8,6 +8,7 @@ Source: paper Table 7, row "VITA". Shapes: B images, T views, Q queries, C chann
 from torch import Tensor, nn
 
 from .layers import AttentionBlock, FeedForwardBlock
+from .query_decoder import DecoderLayer
 
 
 class TokenEncoderLayer(nn.Module):
@@ -21,22 +22,6 @@ class TokenEncoderLayer(nn.Module):
     def forward(self, tokens: Tensor, *, token_code: Tensor) -> Tensor:
         """Tokens [B,TQ,C] to the same; ``token_code`` [TQ,C] tells them apart."""
         return self.feedforward(self.self_attention(tokens, tokens + token_code, tokens, query_code=token_code))
-
-
-class TokenDecoderLayer(nn.Module):
-    """Cross-attention to the tokens, self-attention, feed-forward."""
-
-    def __init__(self, channels: int, *, heads: int, feedforward: int) -> None:
-        super().__init__()
-        self.cross_attention = AttentionBlock(channels, heads=heads)
-        self.self_attention = AttentionBlock(channels, heads=heads)
-        self.feedforward = FeedForwardBlock(channels, hidden=feedforward)
-
-    def forward(self, state: Tensor, tokens: Tensor, *, query_code: Tensor, token_code: Tensor) -> Tensor:
-        """State [B,Q,C] to the same, reading tokens [B,TQ,C]."""
-        state = self.cross_attention(state, tokens + token_code, tokens, query_code=query_code)
-        state = self.self_attention(state, state + query_code, state, query_code=query_code)
-        return self.feedforward(state)
 
 
 class ObjectTokenDecoder(nn.Module):
@@ -63,7 +48,7 @@ class ObjectTokenDecoder(nn.Module):
         self.queries = nn.Embedding(num_queries, channels)
         numbers = {"heads": heads, "feedforward": feedforward}
         self.encoder = nn.ModuleList(TokenEncoderLayer(channels, **numbers) for _ in range(layers))
-        self.layers = nn.ModuleList(TokenDecoderLayer(channels, **numbers) for _ in range(layers))
+        self.layers = nn.ModuleList(DecoderLayer(channels, **numbers) for _ in range(layers))
 
     def forward(self, per_view: Tensor, *, query_code: Tensor) -> Tensor:
         """Image-level states [B,T,Q,C] to batch-level states [B,Q,C]; ``query_code`` [Q,C]."""
@@ -73,5 +58,5 @@ class ObjectTokenDecoder(nn.Module):
             tokens = layer(tokens, token_code=token_code)
         state = self.queries.weight.expand(len(per_view), -1, -1)
         for layer in self.layers:
-            state = layer(state, tokens, query_code=query_code, token_code=token_code)
+            state = layer(state, tokens + token_code, tokens, query_code=query_code)
         return state

@@ -51,10 +51,6 @@ class Queries:
         features = self.mask_features if size_hw is None else resize_features(self.mask_features, size_hw)
         return torch.einsum("bqc,btchw->bqthw", self.mask_embeddings, features)
 
-    def mask_logits_of(self, image: int, query: int) -> Tensor:
-        """Masks of one query of one image, float [T,h,w]."""
-        return torch.einsum("c,tchw->thw", self.mask_embeddings[image, query], self.mask_features[image])
-
     def mask_logits_at(self, points_xy: Tensor) -> Tensor:
         """Masks at ``points_xy`` [B,P,2] (in [0, 1] of every padded view), float [B,Q,T*P]."""
         views = self.mask_features.shape[1]

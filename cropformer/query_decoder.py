@@ -25,9 +25,11 @@ class DecoderLayer(nn.Module):
         self.self_attention = AttentionBlock(channels, heads=heads)
         self.feedforward = FeedForwardBlock(channels, hidden=feedforward)
 
-    def forward(self, state: Tensor, memory: "Memory", *, query_code: Tensor, keep: Tensor) -> Tensor:
-        """State [B,Q,C] to [B,Q,C]; ``keep`` bool [B,Q,S] says which keys a query may read."""
-        state = self.cross_attention(state, memory.keys, memory.values, query_code=query_code, keep=keep)
+    def forward(
+        self, state: Tensor, keys: Tensor, values: Tensor, *, query_code: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        """State [B,Q,C] to [B,Q,C]; ``keep`` bool [B,Q,S] says which of the keys [B,S,C] a query may read."""
+        state = self.cross_attention(state, keys, values, query_code=query_code, keep=keep)
         state = self.self_attention(state, state + query_code, state, query_code=query_code)
         return self.feedforward(state)
 
@@ -94,7 +96,7 @@ class QueryDecoder(nn.Module):
         for i, layer in enumerate(self.layers[:depth]):
             memory = memories[i % len(memories)]
             keep = attention_keep(sets[-1].mask_embeddings, memory.mask_features)
-            state = layer(state, memory, query_code=self.query_positions.weight, keep=keep)
+            state = layer(state, memory.keys, memory.values, query_code=self.query_positions.weight, keep=keep)
             sets.append(self._predict(state, mask_features))
         return replace(sets[-1], intermediate=tuple(sets[:-1]))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cropformer import InputError
+from cropformer import InputError, parse_memory
 from entitytransfer.inputs import FORMATS
 
 
@@ -58,6 +58,7 @@ class SegmentOptions:
         unknown = sorted(self.formats - set(FORMATS))
         if unknown:
             raise InputError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
+        parse_memory(self.max_memory)
         index, parts = self.shard
         if not 0 <= index <= parts or parts < 1:
             raise InputError(f"There is no shard {index}/{parts}; give i/n with i from 1 to n.")

@@ -46,10 +46,6 @@ def test_resizing_features_is_resizing_masks(queries, size_hw):
     assert torch.allclose(ours.flatten(0, 2), resized[:, 0], atol=1e-5)
 
 
-def test_masks_of_one_query(queries):
-    assert torch.allclose(queries.mask_logits_of(2, 3), dense_masks(queries)[2, 3], atol=1e-5)
-
-
 def test_masks_at_points(queries):
     """The same points in every view; first all points of view 0, then of view 1."""
     points = torch.rand(B, 9, 2, generator=torch.Generator().manual_seed(1))
