@@ -31,12 +31,14 @@ def main() -> None:
         for size in arguments.sizes:
             rows = measure_case(arguments.model, size, Path(folder), repeats=arguments.repeats)
             peaks[size] = rows[0]["peak_gib_median"]
+            rows[0]["growth"], rows[1]["growth"] = (growth(peaks) if len(peaks) > 1 else ""), ""
             for row in rows:
                 print(describe(row))
                 if not arguments.dry_run:
                     append_row(arguments.out, row)
     if len(peaks) > 1:
-        print(growth(peaks))
+        times = growth(peaks)
+        print(f"from {arguments.sizes[0]} on {times} times the growth of the id map; the bound is {GROWTH_BOUND}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,12 +94,11 @@ def megapixels(size: str) -> float:
     return width * height / 1e6
 
 
-def growth(peaks: dict[str, float]) -> str:
+def growth(peaks: dict[str, float]) -> float:
     """How the peak memory grows from the first to the last size, in the growth of an int32 id map."""
     first, *_, last = peaks
     id_map = 4 * (megapixels(last) - megapixels(first)) * 1e6 / 2**30
-    times = (peaks[last] - peaks[first]) / id_map
-    return f"from {first} to {last}: {times:.2f} times the growth of the id map; the bound is {GROWTH_BOUND}"
+    return round((peaks[last] - peaks[first]) / id_map, 2)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ PHOTO = {"curve": "published", "model": "swin_t", "size": "1200x1800", "contende
 EAGER, OPENVINO, OPENVINO_BF16 = (
     {"size": "1216x800", "contender": name} for name in ("ours", "ours openvino", "ours openvino bf16")
 )
+FUSION = {"size": "4500x2700", "crops": "4", "queries": "100", "contender": "ours"}
+LARGE = {"size": "8660x5774", "contender": "ours"}
 TARGETS = (
     Target("1200x1800, Swin-T, 5 views, against published: CPU time", "inference", PHOTO, "cpu_s_ratio", 2.5),
     Target("the same: peak memory of the process", "inference", PHOTO, "peak_gib_median", 2.5, "GiB", at_least=False),
@@ -28,6 +30,9 @@ TARGETS = (
     Target("the same: extra memory", "network", EAGER, "extra_gib_ratio", round(1 / 0.7, 2)),
     Target("the same with the OpenVINO backbone: CPU time", "network", OPENVINO, "cpu_s_ratio", 2.3),
     Target("the same with it in bf16: CPU time", "network", OPENVINO_BF16, "cpu_s_ratio", 2.3),
+    Target("fusion 2700x4500, 100 queries, 5 views, against dense: CPU time", "fusion", FUSION, "cpu_s_ratio", 10),
+    Target("the same: extra memory", "fusion", FUSION, "extra_gib_median", 0.37, "GiB", at_least=False),
+    Target("peak memory from 12 to 50 MP, in id maps' growth", "memory", LARGE, "growth", 4.2, at_least=False),
 )
 SECTIONS = (
     Section("photo", "inference", {"curve": "published"}, ("curve",)),

@@ -18,6 +18,7 @@ NOTES = {
     "floor_s": "memory floor s",
     "entities": "entities",
     "weights": "weights",
+    "growth": "growth, in that of the id map",
     "gpu": "GPU",
 }
 MACHINE = ("commit", "date", "cpu", "cores", "threads", "python", *VERSIONS)
