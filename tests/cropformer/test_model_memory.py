@@ -104,7 +104,8 @@ def test_an_image_is_decoded_as_if_it_were_alone(tiny_model, photo):
     together = tiny_model.decode(features, views=5)  # with gradients: as one batch
     assert together.embeddings.requires_grad
     assert torch.equal(both.embeddings[1:], alone.embeddings)
-    assert torch.equal(both.mask_logits()[1:], alone.mask_logits())
+    assert torch.equal(both.mask_embeddings[1:], alone.mask_embeddings)
+    assert torch.equal(both.mask_features[1:], alone.mask_features)
     assert torch.equal(both.per_view.class_logits[5:], alone.per_view.class_logits)
     assert torch.equal(both.intermediate[1].mask_embeddings[1:], alone.intermediate[1].mask_embeddings)
     assert torch.allclose(both.per_view.mask_logits(), together.per_view.mask_logits(), atol=1e-3)
