@@ -24,7 +24,7 @@ lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(READY)  ## measure (20 minutes on 2 idle cores) and rewrite the tables of BENCHMARKS.md
+bench: $(READY)  ## measure (more than half an hour on 2 cores) and rewrite the tables of BENCHMARKS.md
 	$(BIN)/python -m pip install --quiet --editable '.[benchmarks]'
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 

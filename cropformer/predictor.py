@@ -88,7 +88,7 @@ class EntitySegmenter(CropFormer):
             max_memory: bound on what network and fusion need beside the weights and the result, such as "2GB",
                 "1.5GiB" or a number of bytes. On a CPU the result does not depend on it, on an accelerator only by
                 rounding. Where one image needs more, a warning says so and the least possible is taken.
-            precision: "bf16" halves the time of matrix products on hardware that knows it. Masks of the bundled
+            precision: "bf16" makes matrix products faster on hardware that knows it. Masks of the bundled
                 model then differ in up to one pixel of a hundred, entities in up to five.
 
         Returns:

@@ -1,4 +1,4 @@
-"""A backbone run by OpenVINO on the CPU: the same maps in about half the time. Needs the extra ``openvino``."""
+"""A backbone run by OpenVINO on the CPU: the same maps, faster. Needs the extra ``openvino``."""
 
 from __future__ import annotations
 
