@@ -41,7 +41,8 @@ def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
     """Compose the pretraining config, save it beside the outputs, and train; returns the path of the weights."""
-    from entitytransfer.pretrain import DataOptions, LoopOptions, SetSource, pretrain
+    from entitytransfer.loaders import DataOptions, SetSource
+    from entitytransfer.pretrain import LoopOptions, pretrain
 
     config = composed("pretrain", overrides)
     data = dict(config["data"])

@@ -11,7 +11,8 @@ import cropformer
 from cropformer import Architecture, InputError, Optimisation, SetLoss, TestSettings
 from cropformer.architecture import ResNetNumbers
 from entitytransfer.config import composed, run_pretrain
-from entitytransfer.pretrain import DataOptions, LoopOptions, SetSource, pretrain
+from entitytransfer.loaders import DataOptions, SetSource
+from entitytransfer.pretrain import LoopOptions, pretrain
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 SETTINGS = TestSettings(short_side=64, max_side=96, crops=0, min_score=0.1)

@@ -9,7 +9,8 @@ import torch
 import cropformer
 from cropformer import InputError, Optimisation, SetLoss, TestSettings, with_association
 from cropformer.checkpoint import save_official
-from entitytransfer.pretrain import DataOptions, LoopOptions, SetSource, pretrain
+from entitytransfer.loaders import DataOptions, SetSource
+from entitytransfer.pretrain import LoopOptions, pretrain
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 

@@ -12,8 +12,8 @@ from cropformer.backbones.resnet import ResNet
 from cropformer.views import crop_places, view_boxes
 from entitytransfer.datasets import coco
 from entitytransfer.feature_cache import CachedSamples, FeatureStore
+from entitytransfer.sampling import OrientationBatches
 from entitytransfer.training_data import (
-    OrientationBatches,
     TrainingSamples,
     ValidationSamples,
     collate,

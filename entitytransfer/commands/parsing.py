@@ -1,0 +1,60 @@
+"""What the commands share: the parser of one command, and the types of arguments."""
+
+import argparse
+from collections.abc import Callable
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+) -> argparse.ArgumentParser:
+    """Add a command whose parser knows ``--debug`` and which function runs it."""
+    parser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--weights`` and ``--device``."""
+    weights = "nano (bundled, used if left out), a published name, an hf:// address, or a path"
+    parser.add_argument("--weights", default="nano", metavar="NAME", help=weights)
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps, ...")
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """A type for whole numbers from ``minimum`` on."""
+
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"give a whole number of at least {minimum}, not {text!r}")
+        return int(text)
+
+    return whole_number
+
+
+def score(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 1:
+        raise argparse.ArgumentTypeError(f"give a number from 0 to 1, not {text!r}")
+    return score
+
+
+def shard(text: str) -> tuple[int, int]:
+    """``i/n``: the i-th of n equal parts."""
+    index, slash, parts = text.partition("/")
+    if not (slash and index.isdecimal() and parts.isdecimal()):
+        raise argparse.ArgumentTypeError(f"give i/n, such as 1/4, not {text!r}")
+    return int(index), int(parts)

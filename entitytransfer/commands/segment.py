@@ -1,0 +1,67 @@
+"""``entitytransfer segment``."""
+
+import argparse
+from pathlib import Path
+
+from entitytransfer.commands.parsing import Commands, add_command, add_model_arguments, at_least, score, shard
+from entitytransfer.commands.reporting import report
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(commands, "segment", _run, summary="segment every entity in photos and videos")
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="photo, video, folder (with its sub-folders) or glob")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the outputs, made if needed")
+    add("--format", metavar="NAMES", help="some of overlay,ids,coco,panoptic,ytvis; all if left out")
+    add("--min-score", type=score, metavar="P", help="leave out entities below this score, 0 to 1")
+    add("--short-side", type=at_least(1), metavar="N", help="pixels of the shorter side that the model sees")
+    add("--max-side", type=at_least(1), metavar="N", help="bound on the longer side")
+    add("--resume", action="store_true", help="skip inputs whose outputs all exist")
+    add("--shard", type=shard, default=(1, 1), metavar="i/n", help="do only the i-th of n equal parts")
+    add_model_arguments(parser)
+    add("--compile", action="store_true", help="compile the backbone first; pays for many inputs of few sizes")
+    add = parser.add_argument_group("photos").add_argument
+    add(
+        "--crops",
+        type=at_least(0),
+        metavar="N",
+        help="crops beside the full view: 0, 4 corners, 8, or N in a row",
+    )
+    add("--batch-size", type=at_least(1), default=1, metavar="N", help="photos of one shape in the model at once")
+    add("--max-memory", metavar="SIZE", help="bound on the memory of network and fusion, such as 2GB")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network; bf16 is less exact")
+    add = parser.add_argument_group("videos").add_argument
+    add("--stride", type=at_least(1), default=1, metavar="N", help="take every N-th frame")
+    add("--start-frame", type=at_least(0), default=0, metavar="N", help="first frame, counted from 0")
+    add("--end-frame", type=at_least(1), metavar="N", help="stop before this frame")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from entitytransfer.inputs import FORMATS
+    from entitytransfer.segment import segment
+    from entitytransfer.segment_options import SegmentOptions
+
+    options = SegmentOptions(
+        out_dir=arguments.out,
+        formats=frozenset(FORMATS if arguments.format is None else arguments.format.split(",")),
+        weights=arguments.weights,
+        device=arguments.device,
+        compile=arguments.compile,
+        crops=arguments.crops,
+        short_side=arguments.short_side,
+        max_side=arguments.max_side,
+        min_score=arguments.min_score,
+        batch_size=arguments.batch_size,
+        max_memory=arguments.max_memory,
+        precision=arguments.precision,
+        stride=arguments.stride,
+        start_frame=arguments.start_frame,
+        end_frame=arguments.end_frame,
+        shard=arguments.shard,
+        resume=arguments.resume,
+    )
+    outcome = segment(arguments.paths, options)
+    counts = f"{outcome.done} segmented, {outcome.skipped} skipped, {len(outcome.errors)} failed"
+    print(f"{counts}; outputs are in {options.out_dir}")
+    return report(outcome.errors, debug=arguments.debug)
