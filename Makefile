@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-BENCHMARKS := network inference deformable_attention fusion memory plots
+BENCHMARKS := network inference deformable_attention fusion memory training loader plots
 
 # Idle OpenMP threads spin unless told to sleep, which on shared cores makes everything several times slower.
 export OMP_WAIT_POLICY ?= PASSIVE

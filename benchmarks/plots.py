@@ -23,6 +23,8 @@ EAGER, OPENVINO, OPENVINO_BF16 = (
 )
 FUSION = {"size": "4500x2700", "crops": "4", "queries": "100", "contender": "ours"}
 LARGE = {"size": "8660x5774", "contender": "ours"}
+STEP = {"size": "768x512", "contender": "ours"}
+LOADER = {"contender": "ours"}
 TARGETS = (
     Target("1200x1800, Swin-T, 5 views, against published: CPU time", "inference", PHOTO, "cpu_s_ratio", 2.5),
     Target("the same: peak memory of the process", "inference", PHOTO, "peak_gib_median", 2.5, "GiB", at_least=False),
@@ -32,6 +34,9 @@ TARGETS = (
     Target("the same with it in bf16: CPU time", "network", OPENVINO_BF16, "cpu_s_ratio", 2.3),
     Target("fusion 2700x4500, 100 queries, 5 views, against dense: CPU time", "fusion", FUSION, "cpu_s_ratio", 10),
     Target("the same: extra memory", "fusion", FUSION, "extra_gib_median", 0.37, "GiB", at_least=False),
+    Target("training step, 2 views of 512x768, against published: CPU time", "training", STEP, "cpu_s_ratio", 1.67),
+    Target("the same: peak memory of the process", "training", STEP, "peak_gib_ratio", 1.67),
+    Target("loading crops of 2700 px photos, against a plain loader: CPU time", "loader", LOADER, "cpu_s_ratio", 3),
     Target("peak memory from 12 to 50 MP, in id maps' growth", "memory", LARGE, "growth", 4.2, at_least=False),
 )
 SECTIONS = (
@@ -45,6 +50,9 @@ SECTIONS = (
     Section("deformable_attention_cuda", "deformable_attention_cuda"),
     Section("fusion", "fusion"),
     Section("memory", "memory"),
+    Section("training", "training"),
+    Section("training_cuda", "training_cuda"),
+    Section("loader", "loader"),
 )
 CURVES = {"megapixels": "megapixels of the photo", "queries": "queries", "views": "views"}
 

@@ -39,7 +39,6 @@ class PublishedOutput:
     fused: PredictionSets
 
 
-@torch.no_grad()
 def published_network(model: EntitySegmenter, pixels: Tensor) -> PublishedOutput:
     """Pixels [B,T,3,H,W] to all prediction sets of both decoders; of the first one alone when T is 1."""
     views = pixels.shape[1]
@@ -179,6 +178,7 @@ def predict(decoder: nn.Module, sets: PredictionSets, state: Tensor, mask_featur
     sets.masks.append(torch.einsum("bqc,btchw->bqthw", decoder.mask_head(normed), mask_features))
 
 
+@torch.no_grad()
 def blocked_keys(masks: Tensor, size_hw: tuple[int, int], *, heads: int) -> Tensor:
     """Keys that a query may not read, from its masks [B,Q,T,h,w]; bool [BM,Q,S], none where all would be blocked."""
     small = F.interpolate(masks.flatten(0, 1), size=tuple(size_hw), mode="bilinear", align_corners=False)

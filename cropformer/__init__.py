@@ -10,6 +10,7 @@ H and W image pixels, h and w the stride-4 grid, N entities, P sampled points.
 from typing import TYPE_CHECKING, Any
 
 from . import rle
+from .activation_checkpointing import checkpoint_activations
 from .architecture import Architecture, TestSettings
 from .assembly import build
 from .association import with_association
@@ -21,13 +22,15 @@ from .checkpoint import (
     save_checkpoint,
     save_official,
 )
+from .color_jitter import ColorJitter, draw_color_jitter
+from .cuts import Cut, cut_image, cut_masks, cut_rles, reduced_scale
 from .entities import Entities
-from .errors import InputError
+from .errors import InputError, JobError
 from .files import atomic_path
 from .fusion import Source, fuse
 from .hub.download import HubFile, download
 from .hub.published import PUBLISHED_WEIGHTS
-from .images import IMAGE_SUFFIXES, read_image
+from .images import IMAGE_SUFFIXES, read_image, read_reduced
 from .load_report import LoadReport
 from .loading import build_from, load, load_with_report, weights_path
 from .losses import SetLoss, cropformer_losses
@@ -37,8 +40,17 @@ from .multi_scale import segment_multi_scale
 from .optimisation import Optimisation
 from .predictor import EntitySegmenter
 from .queries import Queries
-from .training_views import CropType, TrainingBatch, TrainingCrop, draw_training_crop, fixed_places, training_views
-from .views import Target, Views, batch_views, crop_target, make_clip_views, make_views
+from .scale_jitter import ScaleJitter, SemanticCrop, draw_scale_jitter, draw_semantic_crop
+from .training_views import (
+    CropType,
+    TrainingBatch,
+    TrainingCrop,
+    draw_training_crop,
+    fixed_places,
+    join_cuts,
+    training_views,
+)
+from .views import Target, Views, batch_views, crop_target, make_clip_views, make_views, with_pixels
 from .zoo import build_model, named_architecture
 
 if TYPE_CHECKING:
@@ -47,18 +59,23 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "Checkpoint",
+    "ColorJitter",
     "CropFormer",
     "CropType",
+    "Cut",
     "Entities",
     "EntitySegmenter",
     "EntityTraining",
     "HubFile",
     "IMAGE_SUFFIXES",
     "InputError",
+    "JobError",
     "LoadReport",
     "Optimisation",
     "PUBLISHED_WEIGHTS",
     "Queries",
+    "ScaleJitter",
+    "SemanticCrop",
     "SetLoss",
     "Source",
     "Target",
@@ -71,12 +88,20 @@ __all__ = [
     "build",
     "build_from",
     "build_model",
+    "checkpoint_activations",
     "crop_target",
     "cropformer_losses",
+    "cut_image",
+    "cut_masks",
+    "cut_rles",
     "download",
+    "draw_color_jitter",
+    "draw_scale_jitter",
+    "draw_semantic_crop",
     "draw_training_crop",
     "fixed_places",
     "fuse",
+    "join_cuts",
     "load",
     "load_backbone",
     "load_into",
@@ -87,6 +112,8 @@ __all__ = [
     "parse_memory",
     "read_checkpoint",
     "read_image",
+    "read_reduced",
+    "reduced_scale",
     "rle",
     "save_checkpoint",
     "save_official",
@@ -94,6 +121,7 @@ __all__ = [
     "training_views",
     "weights_path",
     "with_association",
+    "with_pixels",
 ]
 
 

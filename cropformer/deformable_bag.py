@@ -46,7 +46,7 @@ class BagAttention(torch.autograd.Function):
         values, locations, weights = ctx.saved_tensors
         grid = _make_grid(ctx.sizes_hw, locations)
         grad_read = grad_read.reshape(*locations.shape[:3], -1)  # [B,Q,MD] -> [B,Q,M,D]
-        grads = [tensor.new_empty(tensor.shape) for tensor in ctx.saved_tensors]
+        grads = [tensor.new_empty(tensor.shape) for tensor in (values, locations, weights)]
         for image in range(len(values)):
             inputs = [tensor[image] for tensor in (values, locations, weights, grad_read)]
             _differentiate(grid, *inputs, out=[grad[image] for grad in grads])

@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints the sentence and exits with 2; as a ``ValueError`` it can be caught like any other.
     """
+
+
+class JobError(RuntimeError):
+    """A job that had to be given up though its input was fine, said in one sentence; the command line exits with 1."""

@@ -4,10 +4,12 @@ Shapes: B batch, Q queries, S keys, C channels.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 TOKENS_AT_ONCE = 1024  # a hidden layer of this many rows stays in the cache of a core
 
@@ -15,15 +17,24 @@ TOKENS_AT_ONCE = 1024  # a hidden layer of this many rows stays in the cache of 
 def in_chunks(function: Callable[..., Tensor], *tensors: Tensor, size: int, dim: int) -> Tensor:
     """``function`` of tensors that are cut along ``dim``, ``size`` at a time; the result is shaped as the first one.
 
-    On a CPU without gradients only: there, temporaries that leave the cache cost page faults. Elsewhere the
-    function is called once, and so it is for a compiler, which would see every part as code of its own.
+    On a CPU only, where temporaries that leave the cache cost page faults. With gradients the chunks keep their inputs
+    and are computed again in the backward pass: a tenth more work, a third less memory for a training step. Elsewhere
+    the function is called once, and so it is for a compiler, which would see every part as code of its own.
+
+    Args:
+        function: draws no random numbers.
+        tensors: what is cut; all of the same length along ``dim``.
+        size: length of a chunk.
+        dim: where to cut.
     """
     first = tensors[0]
-    eager = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-    if not eager or first.device.type != "cpu" or first.shape[dim] <= size:
+    if torch.compiler.is_compiling() or first.device.type != "cpu" or first.shape[dim] <= size:
         return function(*tensors)
-    result = torch.empty_like(first)
     parts = zip(*(tensor.split(size, dim) for tensor in tensors))
+    if torch.is_grad_enabled():
+        again = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([again(*part) for part in parts], dim)
+    result = torch.empty_like(first)
     for part, target in zip(parts, result.split(size, dim)):
         target.copy_(function(*part))
     return result

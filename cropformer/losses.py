@@ -1,30 +1,58 @@
 """Set losses: each entity is matched to one query, which is then pulled towards its class and its mask.
 
 Source: paper equation 7; weights, points and normalisation as published.
-Shapes: B images, T views, Q queries, K classes, N entities of an image, M matched pairs of the batch, P points.
+Shapes: S prediction sets, B images, T views, Q queries, K classes, C channels, N entities of an image (the most of any
+image in a batch), M matched pairs of a set, P points, h and w of the mask features.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from .matcher import CostWeights, match, matching_cost
-from .point_sampling import DrawPoints, sample_masks, sample_planes, uncertain_points, uniform_points
+from .joint_targets import JointTargets
+from .layers import full_precision
+from .mask_losses import MaskLosses
+from .matcher import CostWeights, match_sets, matching_cost
+from .point_sampling import DrawPoints, sample_features, sample_masks, uncertain_points, uniform_points
 from .queries import Queries
 from .views import Target
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The matched pairs of a batch: ``images``, ``queries``, ``entities``, int64 [M] each."""
+    """The matched pairs of all prediction sets, image by image.
+
+    Attributes:
+        images: int64 [M], ascending; every set matches as many queries of an image.
+        queries: int64 [S,M].
+        entities: int64 [S,M], counted within their image.
+        counts: pairs of each image, B numbers.
+    """
 
     images: Tensor
     queries: Tensor
     entities: Tensor
+    counts: list[int]
+
+    def pick(self, values: Tensor) -> Tensor:
+        """Those of the matched queries, [S,B,Q,...] to [S,M,...]."""
+        return values[self.places]
+
+    @property
+    def places(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the matched queries stand in a tensor [S,B,Q,...]."""
+        return torch.arange(len(self.queries), device=self.images.device)[:, None], self.images, self.queries
+
+
+@dataclass(frozen=True)
+class Normalisers:
+    """What mask and dice losses are divided by: mean entity counts of a group, see ``entity_counts``."""
+
+    view: float
+    fused: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +65,8 @@ class SetLoss:
         importance: share of the points chosen by uncertainty.
         no_object: weight of the "no object" class.
         weights: weights of the three terms, in the matching and in the losses.
-        draw: source of random points; None draws uniformly on the queries' device.
+        draw: source of random points; None draws uniformly on the queries' device. Asked for the points of all
+            matchings first, then for those of the losses, set by set from the last one on.
     """
 
     points: int = 12544
@@ -47,105 +76,117 @@ class SetLoss:
     weights: CostWeights = field(default_factory=CostWeights)
     draw: DrawPoints | None = None
 
-    def __call__(self, queries: Queries, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def __call__(
+        self, queries: Queries, targets: Sequence[Target], *, normaliser: float | None = None
+    ) -> dict[str, Tensor]:
         """Weighted losses ``class``, ``mask`` and ``dice`` of the last set, and ``class_0``... of the earlier ones.
 
         Args:
             queries: of B images, with their intermediate sets.
             targets: B targets, each with the T views of the queries.
+            normaliser: what mask and dice losses are divided by, at least 1; None for the entities of these targets.
         """
         draw = self.draw or uniform_points(queries.class_logits.device)
-        normaliser = entity_count(targets)
-        losses = {}
-        for name, predictions in (("", queries), *((f"_{i}", p) for i, p in enumerate(queries.intermediate))):
-            matches, surplus = self.match(predictions, targets, draw=draw)
-            class_loss = self._class_loss(predictions, targets, matches, surplus)
-            mask_loss, dice_loss = self._mask_losses(predictions, targets, matches, draw=draw)
-            losses[f"class{name}"] = self.weights.classes * class_loss
-            losses[f"mask{name}"] = self.weights.mask * mask_loss / normaliser
-            losses[f"dice{name}"] = self.weights.dice * dice_loss / normaliser
-        return losses
+        truth = JointTargets.join(targets)
+        sets = (queries, *queries.intermediate)
+        matches, surplus = self.match(sets, truth, draw=draw)
+        class_losses = self._class_losses(sets, truth, matches, surplus)
+        mask_losses = self._mask_losses(sets, truth, matches, draw=draw)
+        mask_losses = mask_losses / max(sum(truth.counts) if normaliser is None else normaliser, 1.0)
+        weights = (self.weights.classes, self.weights.mask, self.weights.dice)
+        terms = (class_losses, *mask_losses.unbind(1))
+        by_term = [(weight * values).unbind() for weight, values in zip(weights, terms)]
+        names = ("", *(f"_{i}" for i in range(len(queries.intermediate))))
+        return {
+            term + name: value
+            for name, *values in zip(names, *by_term)
+            for term, value in zip(("class", "mask", "dice"), values)
+        }
 
     @torch.no_grad()
-    def match(self, queries: Queries, targets: Sequence[Target], *, draw: DrawPoints) -> tuple[Matches, Tensor]:
-        """Match one prediction set.
+    def match(self, sets: Sequence[Queries], truth: JointTargets, *, draw: DrawPoints) -> tuple[Matches, Tensor]:
+        """Match all prediction sets.
 
         Returns:
-            The matches, and ``surplus`` bool [B,Q]: the queries that must learn to say "no object".
+            The matches, and ``surplus`` bool [S,B,Q]: the queries that must learn to say "no object".
         """
-        points_xy = torch.cat([draw(1, self.points) for _ in targets])  # [B,P,2]
-        point_logits = queries.mask_logits_at(points_xy).float()  # [B,Q,TP]
-        pairs, surplus = [], torch.ones(queries.class_logits.shape[:2], dtype=torch.bool)
-        for image, target in enumerate(targets):
-            point_targets = _target_points(target, points_xy[image : image + 1])  # [N,TP]
-            cost = matching_cost(
-                queries.class_logits[image],
-                point_logits[image],
-                target.labels,
-                point_targets,
-                weights=self.weights,
-            )
-            chosen, entities = match(cost)
-            pairs.append((torch.full_like(chosen, image), chosen, entities))
-            if not target.exhaustive:
-                surplus[image] = _on_known_ground(point_logits[image], point_targets).cpu()
-        matches = Matches(*(torch.cat(parts) for parts in zip(*pairs)))
-        return matches, surplus.to(points_xy.device)
+        cost, surplus = self.costs(sets, truth, draw=draw)
+        queries, entities = match_sets(cost, counts=truth.counts)
+        counts = [min(count, cost.shape[2]) for count in truth.counts]
+        images = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(cost.device)
+        return Matches(images, queries, entities, counts), surplus
 
-    def _class_loss(self, queries: Queries, targets: Sequence[Target], matches: Matches, surplus: Tensor) -> Tensor:
-        """Cross-entropy over all queries, weighted and divided by the sum of the weights."""
-        logits = queries.class_logits.float()
-        classes = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
+    @torch.no_grad()
+    def costs(self, sets: Sequence[Queries], truth: JointTargets, *, draw: DrawPoints) -> tuple[Tensor, Tensor]:
+        """Costs of all queries for all entities, float32 [S,B,Q,N], and ``surplus`` as in ``match``.
+
+        A set at a time, so that the values at its points stay in cache, and nothing waits for an accelerator.
+        """
+        features = sets[0].mask_features  # [B,T,C,h,w]
+        views = features.shape[1]
+        table = features.flatten(0, 1).permute(0, 2, 3, 1).float().contiguous()  # [BT,C,h,w] -> [BT,h,w,C]
+        costs, surplus = [], []
+        for predictions in sets:
+            points_xy = torch.cat([draw(1, self.points) for _ in truth.counts])  # [B,P,2]
+            read = sample_features(table, points_xy.repeat_interleave(views, dim=0)).unflatten(0, (-1, views))
+            with full_precision(table.device):
+                embeddings = predictions.mask_embeddings.float()
+                point_logits = embeddings @ read.flatten(1, 2).mT  # [B,T,P,C] -> [B,TP,C]; [B,Q,TP]
+                point_targets = truth.at(points_xy)
+                class_logits = predictions.class_logits
+                costs.append(
+                    matching_cost(class_logits, point_logits, truth.labels, point_targets, weights=self.weights)
+                )
+                surplus.append(_surplus(point_logits, point_targets, truth))
+        return torch.stack(costs), torch.stack(surplus)
+
+    def _class_losses(self, sets: Sequence[Queries], truth: JointTargets, matches: Matches, surplus: Tensor) -> Tensor:
+        """Cross-entropy over all queries of a set, weighted and divided by the sum of the weights; [S]."""
+        logits = torch.stack([predictions.class_logits.float() for predictions in sets])  # [S,B,Q,K+1]
+        classes = torch.full(logits.shape[:-1], logits.shape[-1] - 1, device=logits.device)
+        classes[matches.places] = truth.labels[matches.images, matches.entities]
         weights = self.no_object * surplus.float()
-        for image, target in enumerate(targets):
-            mine = matches.images == image
-            classes[image, matches.queries[mine]] = target.labels[matches.entities[mine]]
-        weights[matches.images, matches.queries] = 1.0
-        losses = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none")  # [BQ,K+1] -> [BQ]
-        return (losses * weights.flatten()).sum() / weights.sum().clamp(min=1e-6)
+        weights[matches.places] = 1.0
+        losses = F.cross_entropy(logits.flatten(0, 2), classes.flatten(), reduction="none")  # [SBQ,K+1] -> [SBQ]
+        losses = losses.view_as(weights) * weights
+        return losses.sum((1, 2)) / weights.sum((1, 2)).clamp(min=1e-6)
 
     def _mask_losses(
-        self, queries: Queries, targets: Sequence[Target], matches: Matches, *, draw: DrawPoints
-    ) -> tuple[Tensor, Tensor]:
-        """Binary cross-entropy and dice at uncertain points, each summed over pairs and views.
+        self, sets: Sequence[Queries], truth: JointTargets, matches: Matches, *, draw: DrawPoints
+    ) -> Tensor:
+        """Binary cross-entropy and dice at uncertain points, each summed over pairs and views; [S,2].
 
         A view that does not show the entity counts too, with an empty mask, as in the published batch-level loss.
         """
-        logits = queries.matched_mask_logits(matches.images, matches.queries).float().flatten(0, 1)  # [MT,h,w]
-        masks = [target.masks[matches.entities[matches.images == i]] for i, target in enumerate(targets)]
-        masks = torch.cat(masks).flatten(0, 1)  # [M,T,H,W] -> [MT,H,W]
-        points_xy = uncertain_points(
-            logits.detach(), draw, points=self.points, oversample=self.oversample, importance=self.importance
-        )
-        point_logits = sample_planes(logits[:, None], points_xy)[:, 0]  # [MT,P]
-        point_targets = sample_masks(masks, points_xy)
-        return cross_entropy_loss(point_logits, point_targets), dice_loss(point_logits, point_targets)
+        embeddings = matches.pick(torch.stack([predictions.mask_embeddings for predictions in sets]).float())
+        chosen = truth.planes(matches.images, matches.entities)  # [S,MT]
+        numbers = {"points": self.points, "oversample": self.oversample, "importance": self.importance}
+
+        def read(index: int, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            points_xy, logits = uncertain_points(masks, draw, **numbers)
+            return points_xy, logits, sample_masks(truth.masks, points_xy, chosen=chosen[index])
+
+        return MaskLosses.apply(embeddings, sets[0].mask_features.float(), matches.counts, read)
 
 
-def cross_entropy_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, mean over points and sum over masks; [M,P] and [M,P] to a scalar."""
-    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return losses.mean(1).sum()
+def _surplus(point_logits: Tensor, point_targets: Tensor, truth: JointTargets) -> Tensor:
+    """Queries [B,Q] that are wrong if unmatched: all where all is annotated, else those mostly on entities."""
+    everywhere = truth.exhaustive[:, None].expand(point_logits.shape[:2])
+    if truth.all_exhaustive or not point_targets.shape[1]:
+        return everywhere
+    probs = point_logits.sigmoid()
+    known = probs @ point_targets.amax(1)[..., None]  # [B,Q,TP] @ [B,TP,1] -> [B,Q,1]
+    return everywhere | (known[..., 0] > 0.5 * probs.sum(-1))
 
 
-def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """One minus the smoothed dice overlap, sum over masks; [M,P] and [M,P] to a scalar."""
-    probs = logits.sigmoid()
-    overlap = 2 * (probs * targets).sum(-1)
-    return (1 - (overlap + 1) / (probs.sum(-1) + targets.sum(-1) + 1)).sum()
+def entity_counts(targets: Sequence[Target]) -> tuple[int, int]:
+    """What normalises the image level and the batch level: entities in each view that shows them, and entities."""
+    return sum(int(target.valid.sum()) for target in targets), sum(len(target.labels) for target in targets)
 
 
-def entity_count(targets: Sequence[Target]) -> float:
-    """Entities for each process, at least 1; the average over processes when training is distributed."""
-    count = torch.tensor(float(sum(len(target.labels) for target in targets)))
-    if dist.is_available() and dist.is_initialized():
-        count = count.to(targets[0].labels.device)
-        dist.all_reduce(count)
-        count /= dist.get_world_size()
-    return max(count.item(), 1.0)
-
-
-def cropformer_losses(queries: Queries, targets: Sequence[Target], *, loss: SetLoss) -> dict[str, Tensor]:
+def cropformer_losses(
+    queries: Queries, targets: Sequence[Target], *, loss: SetLoss, normalisers: Normalisers | None = None
+) -> dict[str, Tensor]:
     """All weighted losses of a step: image level (``view/...``, halved) and batch level (``fused/...``).
 
     With T = 1 there is no batch level, and the image-level losses count in full.
@@ -154,27 +195,12 @@ def cropformer_losses(queries: Queries, targets: Sequence[Target], *, loss: SetL
         queries: of B images and T views.
         targets: B targets with T views.
         loss: the set loss for both levels.
+        normalisers: mean counts over all groups of a step; None for those of these targets.
     """
+    view, fused = (normalisers.view, normalisers.fused) if normalisers else (None, None)
+    singles = [single for target in targets for single in target.per_view()]
     if queries.per_view is None:
-        return {f"view/{name}": value for name, value in loss(queries, _single_views(targets)).items()}
-    image_level = loss(queries.per_view, _single_views(targets))
+        return {f"view/{name}": value for name, value in loss(queries, singles, normaliser=view).items()}
+    image_level = loss(queries.per_view, singles, normaliser=view)
     losses = {f"view/{name}": 0.5 * value for name, value in image_level.items()}
-    return losses | {f"fused/{name}": value for name, value in loss(queries, targets).items()}
-
-
-def _single_views(targets: Sequence[Target]) -> list[Target]:
-    return [view for target in targets for view in target.per_view()]
-
-
-def _target_points(target: Target, points_xy: Tensor) -> Tensor:
-    """The masks at ``points_xy`` [1,P,2] of every view; float [N,T*P]."""
-    count, views = target.masks.shape[:2]
-    sampled = sample_masks(target.masks.flatten(0, 1), points_xy)  # [NT,P]
-    return sampled.view(count, views * points_xy.shape[1])  # [NT,P] -> [N,TP]
-
-
-def _on_known_ground(point_logits: Tensor, point_targets: Tensor) -> Tensor:
-    """Queries whose mask lies mostly on annotated entities, bool [Q]; only they can be called surplus."""
-    probs = point_logits.sigmoid()
-    known = probs @ point_targets.amax(0) if len(point_targets) else torch.zeros_like(probs[:, 0])
-    return known > 0.5 * probs.sum(-1)
+    return losses | {f"fused/{name}": value for name, value in loss(queries, targets, normaliser=fused).items()}

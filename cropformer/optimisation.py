@@ -1,6 +1,7 @@
 """Optimisation: the numbers of AdamW and its schedule, and which parameters learn at which rate.
 
-As published: a tenth of the rate for the backbone, no decay of norms and embeddings, polynomial decay of the rate.
+As published: a tenth of the rate for the backbone, no decay of norms and embeddings, polynomial decay of the rate, and
+the whole gradient clipped to a small norm.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Optimisation:
         warmup_steps: linear warm-up from a tenth of the rate.
         max_steps: length of the polynomial decay.
         power: its exponent.
+        clip_norm: bound on the norm of the whole gradient; ``inf`` for none.
     """
 
     lr: float = 1e-4
@@ -29,6 +31,7 @@ class Optimisation:
     warmup_steps: int = 0
     max_steps: int = 34_375
     power: float = 0.9
+    clip_norm: float = 0.01
 
     def factor(self, step: int) -> float:
         """Learning rate at ``step`` as a share of the base rate."""

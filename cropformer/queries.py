@@ -1,6 +1,6 @@
 """Queries: what the model says about each entity, with its masks promised rather than stored.
 
-Shapes: B images, T views, Q queries, K classes, C channels, P points, h and w the stride-4 grid.
+Shapes: B images, T views, Q queries, K classes, C channels, h and w the stride-4 grid.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from .point_sampling import sample_planes
 
 
 @dataclass(frozen=True)
@@ -50,27 +48,6 @@ class Queries:
         """
         features = self.mask_features if size_hw is None else resize_features(self.mask_features, size_hw)
         return torch.einsum("bqc,btchw->bqthw", self.mask_embeddings, features)
-
-    def mask_logits_at(self, points_xy: Tensor) -> Tensor:
-        """Masks at ``points_xy`` [B,P,2] (in [0, 1] of every padded view), float [B,Q,T*P]."""
-        views = self.mask_features.shape[1]
-        planes = self.mask_features.flatten(0, 1)  # [B,T,C,h,w] -> [BT,C,h,w]
-        sampled = sample_planes(planes, points_xy.repeat_interleave(views, dim=0))  # [BT,C,P]
-        sampled = sampled.unflatten(0, (-1, views))  # [BT,C,P] -> [B,T,C,P]
-        return torch.einsum("bqc,btcp->bqtp", self.mask_embeddings, sampled).flatten(2)  # [B,Q,T,P] -> [B,Q,TP]
-
-    def matched_mask_logits(self, images: Tensor, queries: Tensor) -> Tensor:
-        """Masks of chosen queries, int64 [N] images (ascending) and [N] queries; float [N,T,h,w].
-
-        One product for the whole batch, padded to the busiest image: picking each image's features apart would
-        cost a full-size zero gradient for every image.
-        """
-        batch = len(self.mask_features)
-        counts = torch.bincount(images, minlength=batch)
-        slots = torch.arange(len(images), device=images.device) - (counts.cumsum(0) - counts)[images]
-        padded = self.mask_embeddings.new_zeros(batch, int(counts.max()), self.mask_embeddings.shape[-1])
-        padded = padded.index_put((images, slots), self.mask_embeddings[images, queries])
-        return torch.einsum("bnc,btchw->bnthw", padded, self.mask_features)[images, slots]
 
 
 def join_queries(parts: Sequence[Queries], mask_features: Tensor) -> Queries:

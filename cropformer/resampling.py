@@ -27,22 +27,28 @@ def resized_size_hw(size_hw: tuple[int, int], *, short_side: int, max_side: int)
     return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
-def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Antialiased bilinear resize of an RGB image, uint8 [H,W,3] to uint8 [h,w,3]."""
-    if image.shape[:2] == tuple(size_hw):
+def resize_image(
+    image: np.ndarray, size_hw: tuple[int, int], *, box_xyxy: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """Antialiased bilinear resize of an RGB image, uint8 [H,W,3] to uint8 [h,w,3].
+
+    Args:
+        image: the image.
+        size_hw: size of the result.
+        box_xyxy: the part that is resized, in pixels and fractions of them; None takes the whole image. Pixels around
+            it still weigh in at its edges, as if the whole were resized and this part of it kept.
+    """
+    if box_xyxy is None and image.shape[:2] == tuple(size_hw):
         return image
     height, width = size_hw
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box_xyxy))
 
 
-def resize_masks(masks: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Nearest-neighbour resize of bool masks [N,H,W] to [N,h,w], picking the pixels that Pillow picks."""
-    rows, columns = (_nearest(old, new) for old, new in zip(masks.shape[1:], size_hw))
-    return masks[:, rows][:, :, columns]
+def nearest_pixels(source: int, target: int) -> np.ndarray:
+    """Source index of each target index in a nearest-neighbour resize, int64 [target] ascending.
 
-
-def _nearest(source: int, target: int) -> np.ndarray:
-    """Source index of each target index. Pillow adds up the step, and its rounding errors with it: so do we."""
+    Pillow adds up the step, and its rounding errors with it: so do we.
+    """
     step = source / target
     steps = np.full(target, step)
     steps[0] = step / 2

@@ -22,6 +22,24 @@ def encode(mask: np.ndarray) -> RLE:
     return _as_text(coco_mask.encode(columns.view(np.uint8)))
 
 
+def from_runs(counts: Sequence[int] | np.ndarray, size_hw: tuple[int, int]) -> RLE:
+    """Encode runs as `runs` gives them: outside, inside, outside, ...
+
+    Raises:
+        InputError: they are no whole numbers from 0 on, or do not add up to H * W.
+    """
+    lengths = np.asarray(counts)
+    if lengths.dtype.kind not in "iu" or (lengths < 0).any() or lengths.sum() != size_hw[0] * size_hw[1]:
+        raise InputError(f"The runs of an RLE do not add up to its size {list(size_hw)}; correct or remove it.")
+    return _compress(lengths, *size_hw)
+
+
+def from_polygons(polygons: Sequence[np.ndarray], size_hw: tuple[int, int]) -> RLE:
+    """Encode the union of polygons, each [P,2] points x, y in pixels with P >= 3, filled as pycocotools does."""
+    parts = coco_mask.frPyObjects([polygon.ravel().tolist() for polygon in polygons], *size_hw)
+    return _as_text(coco_mask.merge(parts))
+
+
 def encode_id_map(id_map: np.ndarray, ids: Sequence[int] | np.ndarray) -> list[RLE]:
     """Encode the region of every id of an integer map [H,W], in one pass over its pixels.
 
@@ -72,6 +90,52 @@ def decode(rle: RLE) -> np.ndarray:
     lengths = runs(rle)
     inside = np.arange(lengths.size) % 2 == 1
     return np.repeat(inside, lengths).reshape(width, height).T  # [W*H] -> [H,W]
+
+
+def cut(rles: Sequence[RLE], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The pixels of some rows and columns, as ``decode`` would give them, without decoding the rest.
+
+    Every end of a run is replaced by the number of picked pixels before it, which are the runs of the small mask.
+
+    Args:
+        rles: N masks of one size.
+        rows: which rows, int64 [h], ascending; they may repeat.
+        columns: which columns, int64 [w], likewise; descending ones show the masks mirrored.
+
+    Returns:
+        bool [N,h,w].
+
+    Raises:
+        InputError: as ``decode`` does.
+    """
+    once, again = np.unique(columns, return_inverse=True)
+    masks = np.zeros((len(rles), rows.size, once.size), dtype=bool)
+    ascending = masks[:, :, ::-1] if columns[0] > columns[-1] else masks
+    if rles:
+        height, width = rles[0]["size"]
+        columns_before = np.searchsorted(
+            once, np.arange(width + 2)
+        )  # one more than ends can have, to tell a picked one
+        rows_before = np.searchsorted(rows, np.arange(height))
+    for mask, encoded in zip(ascending, rles):
+        column, row = np.divmod(np.cumsum(runs(encoded)), height)
+        before, is_picked = columns_before[column], columns_before[column + 1] > columns_before[column]
+        _paint(mask, before * rows.size + is_picked * rows_before[row])
+    return masks if once.size == columns.size else ascending[:, :, again]
+
+
+def _paint(mask: np.ndarray, ends: np.ndarray) -> None:
+    """Set the pixels of the inside runs in an empty mask [h,w]; ``ends`` int64 [R] closes its runs, outside first."""
+    starts, stops = ends[: ends.size // 2 * 2 : 2], ends[1::2]
+    filled = stops > starts
+    if not filled.any():
+        return
+    edges = np.stack([starts[filled], stops[filled]], axis=1).reshape(-1)  # [R,2] -> [2R]
+    height = mask.shape[0]
+    left, right = edges[0] // height, -(-edges[-1] // height)
+    lengths = np.diff(edges, prepend=left * height, append=right * height)
+    inside = np.arange(lengths.size) % 2 == 1
+    mask[:, left:right] = np.repeat(inside, lengths).reshape(right - left, height).T  # [wh] -> [w,h] -> [h,w]
 
 
 def decode_id_map(rles: Sequence[RLE], size_hw: tuple[int, int]) -> np.ndarray:

@@ -7,14 +7,17 @@ that a draw can be replayed.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
+from .cuts import Cut, cut_image, cut_masks
 from .errors import InputError
-from .views import Place, Target, Views, check_crop_ratio, crop_box, crop_places, crop_target, cut_view, stack_views
+from .resampling import resized_size_hw
+from .views import Place, Target, Views, check_crop_ratio, crop_box, crop_places, stack_masks, stack_views
 
 CropType = Literal["random", "fixed4", "fixed8"]
 """Where training crops lie (Table 9b): anywhere, in the four corners, or around the centre of a 3x3 grid."""
@@ -28,11 +31,23 @@ class TrainingBatch:
         views: B images of T views.
         targets: B targets on the canvas of the views.
         features: {stride: [B*T,C_stride,h,w]} of the views, or None.
+        image_ids: the dataset's own ids of the B images, to name those that make trouble.
+        seed: of all random numbers that the step draws for these images.
+        lost: entities that are in the images and, being small, in none of their resized views.
     """
 
     views: Views
     targets: list[Target]
     features: dict[int, Tensor] | None = None
+    image_ids: tuple[int | str, ...] = ()
+    seed: int = 0
+    lost: int = 0
+
+    def pin_memory(self) -> TrainingBatch:
+        """The same batch with pixels and masks where a GPU reads them directly; a ``DataLoader`` asks for it."""
+        views = replace(self.views, pixels=self.views.pixels.pin_memory())
+        targets = [replace(target, masks=target.masks.pin_memory()) for target in self.targets]
+        return replace(self, views=views, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,19 @@ class TrainingCrop:
     def __post_init__(self) -> None:
         """Refuse crops that no image has."""
         check_crop_ratio(self.ratio)
+
+    def cuts(self, size_hw: tuple[int, int]) -> list[Cut]:
+        """The full view and the crops of an image of this size; places are those of the image as it is shown."""
+        height, width = size_hw
+        boxes = [(0, 0, width, height), *(crop_box(size_hw, place, ratio=self.ratio) for place in self.places)]
+        return [self._cut(box, width) for box in boxes]
+
+    def _cut(self, box_xyxy: tuple[int, int, int, int], image_width: int) -> Cut:
+        """The view of a box of the image as it is shown."""
+        x0, y0, x1, y1 = box_xyxy
+        size_hw = resized_size_hw((y1 - y0, x1 - x0), short_side=self.short_side, max_side=self.max_side)
+        box = (image_width - x1, y0, image_width - x0, y1) if self.flip else box_xyxy
+        return Cut(box, size_hw, flip=self.flip)
 
 
 def fixed_places(crop_type: CropType) -> list[Place]:
@@ -118,10 +146,30 @@ def training_views(
         labels: int64 [N]; zeros if None.
         exhaustive: see ``Target``.
     """
-    if crop.flip:
-        image, masks = image[:, ::-1], masks[:, :, ::-1]
-    size_hw = image.shape[:2]
-    boxes = [(0, 0, size_hw[1], size_hw[0]), *(crop_box(size_hw, place, ratio=crop.ratio) for place in crop.places)]
-    pixels = [cut_view(image, box, short_side=crop.short_side, max_side=crop.max_side) for box in boxes]
-    target = crop_target(masks, boxes, [view.shape[:2] for view in pixels], labels=labels, exhaustive=exhaustive)
-    return stack_views(pixels, boxes, image_size_hw=size_hw, frames=(0,) * len(boxes)), target
+    cuts = crop.cuts(image.shape[:2])
+    pixels, views = [cut_image(image, cut) for cut in cuts], [cut_masks(masks, cut) for cut in cuts]
+    return join_cuts(cuts, pixels, views, image_size_hw=image.shape[:2], labels=labels, exhaustive=exhaustive)
+
+
+def join_cuts(
+    cuts: Sequence[Cut],
+    pixels: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    *,
+    image_size_hw: tuple[int, int],
+    labels: np.ndarray | None = None,
+    exhaustive: bool = True,
+) -> tuple[Views, Target]:
+    """Views, with B = 1, and target of one training image from what was cut out of it.
+
+    Args:
+        cuts: T views.
+        pixels: uint8 RGB [h,w,3] of each.
+        masks: bool [N,h,w] of each.
+        image_size_hw: size of the image.
+        labels: int64 [N]; zeros if None.
+        exhaustive: see ``Target``.
+    """
+    boxes = [cut.shown_xyxy(image_width=image_size_hw[1]) for cut in cuts]
+    views = stack_views(pixels, boxes, image_size_hw=image_size_hw, frames=(0,) * len(cuts))
+    return views, stack_masks(masks, labels=labels, exhaustive=exhaustive)

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cuts import Cut, cut_image, cut_masks
 from .errors import InputError
 from .images import ImageLike, as_rgb
-from .resampling import pad_to_multiple, resize_image, resize_masks, resized_size_hw
+from .resampling import pad_to_multiple, resized_size_hw
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # RGB on 0..255, the ImageNet statistics of every published backbone
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -201,8 +202,7 @@ def make_clip_views(frames: Sequence[np.ndarray], *, short_side: int = 800, max_
 
 def cut_view(image: np.ndarray, box_xyxy: tuple[int, int, int, int], *, short_side: int, max_side: int) -> np.ndarray:
     """One view of a photo, uint8 RGB [H,W,3]: crop, then resize by the rule applied to the crop's own size."""
-    x0, y0, x1, y1 = box_xyxy
-    return resize_image(image[y0:y1, x0:x1], _view_size_hw(box_xyxy, short_side=short_side, max_side=max_side))
+    return cut_image(image, Cut(box_xyxy, _view_size_hw(box_xyxy, short_side=short_side, max_side=max_side)))
 
 
 def _view_size_hw(box_xyxy: tuple[int, int, int, int], *, short_side: int, max_side: int) -> tuple[int, int]:
@@ -225,13 +225,24 @@ def crop_target(
     exhaustive: bool = True,
 ) -> Target:
     """What ``cut_view`` does to an image, done to its masks: bool [N,H,W] to a ``Target`` over the T boxes."""
-    canvas_hw = tuple(max(size[axis] for size in sizes_hw) for axis in (0, 1))
-    views = np.zeros((len(masks), len(boxes_xyxy), *canvas_hw), dtype=bool)
-    for t, ((x0, y0, x1, y1), (height, width)) in enumerate(zip(boxes_xyxy, sizes_hw)):
-        views[:, t, :height, :width] = resize_masks(masks[:, y0:y1, x0:x1], (height, width))
-    labels = np.zeros(len(masks), dtype=np.int64) if labels is None else labels
-    valid = views.any(axis=(2, 3))
-    return Target(torch.as_tensor(labels), torch.from_numpy(views), torch.from_numpy(valid), exhaustive)
+    views = [cut_masks(masks, Cut(box, size_hw)) for box, size_hw in zip(boxes_xyxy, sizes_hw)]
+    return stack_masks(views, labels=labels, exhaustive=exhaustive)
+
+
+def stack_masks(masks: Sequence[np.ndarray], *, labels: np.ndarray | None = None, exhaustive: bool = True) -> Target:
+    """Put the masks of T views, bool [N,h,w] each, on the smallest common canvas; labels int64 [N], zeros if None."""
+    height, width = (max(view.shape[axis] for view in masks) for axis in (1, 2))
+    canvas = np.zeros((len(masks[0]), len(masks), height, width), dtype=bool)
+    for t, view in enumerate(masks):
+        canvas[:, t, : view.shape[1], : view.shape[2]] = view
+    labels = np.zeros(len(masks[0]), dtype=np.int64) if labels is None else labels
+    valid = np.stack([with_pixels(view) for view in masks], axis=1)
+    return Target(torch.as_tensor(labels), torch.from_numpy(canvas), torch.from_numpy(valid), exhaustive)
+
+
+def with_pixels(masks: np.ndarray) -> np.ndarray:
+    """Which of the masks, bool [N,h,w], have a pixel: bool [N]; each is read up to its first one."""
+    return np.array([mask.any() for mask in masks], dtype=bool)
 
 
 def stack_views(
@@ -247,7 +258,7 @@ def stack_views(
     mean, std = torch.tensor(PIXEL_MEAN).view(3, 1, 1), torch.tensor(PIXEL_STD).view(3, 1, 1)
     for t, view in enumerate(pixels):
         chw = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1))).float()  # [H,W,3] -> [3,H,W]
-        canvas[0, t, :, : view.shape[0], : view.shape[1]] = (chw - mean) / std
+        canvas[0, t, :, : view.shape[0], : view.shape[1]] = chw.sub_(mean).div_(std)
     return Views(
         canvas,
         torch.tensor(boxes_xyxy).view(1, -1, 4),  # [T,4] -> [1,T,4]
@@ -257,10 +268,19 @@ def stack_views(
     )
 
 
-def batch_views(items: Sequence[Views]) -> Views:
-    """Join views of several images with equal T into one batch, padded to the largest canvas."""
-    size_hw = torch.tensor([item.pixels.shape[-2:] for item in items]).amax(0)
-    pixels = torch.cat([pad_canvas(item.pixels, (int(size_hw[0]), int(size_hw[1]))) for item in items])
+def batch_views(items: Sequence[Views], *, side: int | None = None) -> Views:
+    """Join views of several images with equal T into one batch, padded to the largest canvas or a square of ``side``.
+
+    Raises:
+        InputError: a view does not fit into the square.
+    """
+    height, width = torch.tensor([item.pixels.shape[-2:] for item in items]).amax(0).tolist()
+    if side is not None and max(height, width) > side:
+        raise InputError(
+            f"a view of {width}x{height} pixels does not fit on a canvas of {side}; make the canvas larger"
+        )
+    size_hw = (height, width) if side is None else (side, side)
+    pixels = torch.cat([pad_canvas(item.pixels, size_hw) for item in items])
     joined = (torch.cat([getattr(item, name) for item in items]) for name in ("boxes_xyxy", "sizes_hw"))
     return Views(pixels, *joined, torch.cat([item.image_sizes_hw for item in items]), items[0].frames)
 

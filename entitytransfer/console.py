@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +20,17 @@ from rich.progress import (
 _SPEED_PERIOD_S = 3600.0  # the time left is told from the speed over so long, a slow job being minutes per step
 _PLAIN_INTERVAL_S = 10.0
 
+T = TypeVar("T")
+
+
+def followed(items: Iterable[T], *, name: str, total: int) -> Iterator[T]:
+    """Give the items on, and show how many of ``total`` have come; ``name`` is what they are, such as images."""
+    with _bars() as bars:
+        advance = _advance(bars, bars.add_task(name, total=total), unit=name)
+        for item in items:
+            yield item
+            advance()
+
 
 class JobProgress:
     """Context manager that follows a list of jobs, and the frames of the clips among them.
@@ -28,17 +40,7 @@ class JobProgress:
     """
 
     def __init__(self, total: int) -> None:
-        console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            speed_estimate_period=_SPEED_PERIOD_S,
-            transient=True,
-        )
+        self._bars = _bars()
         self._jobs = self._bars.add_task("inputs", total=total)
 
     def __enter__(self) -> "JobProgress":
@@ -53,7 +55,7 @@ class JobProgress:
     def finish(self, line: str) -> None:
         """One job is done, for better or worse: say how it went."""
         self._bars.advance(self._jobs)
-        task = self._task(self._jobs)
+        task = _task(self._bars, self._jobs)
         self._bars.console.print(f"[{task.completed:.0f}/{task.total:.0f}] {line}{_time_left(task)}")
 
     def warn(self, sentence: str) -> None:
@@ -69,27 +71,48 @@ class JobProgress:
             total: frames that are expected, None if unknown.
         """
         clip = self._bars.add_task(name, total=total)
-        last_line_s = time.monotonic()
-
-        def advance() -> None:
-            nonlocal last_line_s
-            self._bars.advance(clip)
-            if self._bars.disable and time.monotonic() - last_line_s >= _PLAIN_INTERVAL_S:
-                last_line_s = time.monotonic()
-                self._bars.console.print(_frame_line(self._task(clip)))
-
         try:
-            yield advance
+            yield _advance(self._bars, clip, unit="frames")
         finally:
             self._bars.remove_task(clip)
 
-    def _task(self, task_id: TaskID) -> Task:
-        return next(task for task in self._bars.tasks if task.id == task_id)
+
+def _bars() -> Progress:
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        speed_estimate_period=_SPEED_PERIOD_S,
+        transient=True,
+    )
 
 
-def _frame_line(task: Task) -> str:
+def _advance(bars: Progress, task_id: TaskID, *, unit: str) -> Callable[[], None]:
+    """What to call after each step of a task: it moves the bar, or prints a line now and then."""
+    last_line_s = time.monotonic()
+
+    def advance() -> None:
+        nonlocal last_line_s
+        bars.advance(task_id)
+        if bars.disable and time.monotonic() - last_line_s >= _PLAIN_INTERVAL_S:
+            last_line_s = time.monotonic()
+            bars.console.print(_line(_task(bars, task_id), unit=unit))
+
+    return advance
+
+
+def _task(bars: Progress, task_id: TaskID) -> Task:
+    return next(task for task in bars.tasks if task.id == task_id)
+
+
+def _line(task: Task, *, unit: str) -> str:
+    name = "" if task.description == unit else f"{task.description}: "
     of_total = "" if task.total is None else f" of {task.total:.0f}"
-    return f"{task.description}: {task.completed:.0f}{of_total} frames{_time_left(task)}"
+    return f"{name}{task.completed:.0f}{of_total} {unit}{_time_left(task)}"
 
 
 def _time_left(task: Task) -> str:

@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from cropformer import CropType, Target, TrainingBatch, TrainingCrop, Views, fixed_places
 from entitytransfer.adapter import Sample
-from entitytransfer.training_data import cut_training_views
+from entitytransfer.sampling import Group
+from entitytransfer.training_data import cut_example
 
 
 class FeatureStore:
@@ -125,18 +126,28 @@ class CachedSamples(Dataset):
         """Number of samples."""
         return len(self.samples)
 
-    def __getitem__(self, draws: Sequence[tuple[int, int]]) -> TrainingBatch:
-        """One batch for (sample index, seed) pairs of one orientation."""
+    def __getitem__(self, groups: Sequence[Group]) -> list[TrainingBatch]:
+        """The batches of one process in one step; all images of a group have one orientation."""
+        return [self._batch(group) for group in groups]
+
+    def _batch(self, group: Group) -> TrainingBatch:
         rows, targets = [], []
-        for index, seed in draws:
+        for index, seed in group.draws:
             generator = random.Random(seed)
             flip = generator.random() >= 0.5
             shown = [0, *(1 + i for i in generator.sample(range(len(self.places)), self.crops))]
             first = self._first_row(index, flip)
             targets.append(self.targets[first].unpack(shown))
             rows += [first + t for t in shown]
-        features = self.stores[self._canvas(draws[0][0])].get(rows)
-        return TrainingBatch(_placeholder_views(len(draws), 1 + self.crops), targets, features)
+        numbers = [index for index, _ in group.draws]
+        return TrainingBatch(
+            _placeholder_views(len(numbers), 1 + self.crops),
+            targets,
+            self.stores[self._canvas(numbers[0])].get(rows),
+            image_ids=tuple(self.samples[number].image_id for number in numbers),
+            seed=group.seed,
+            lost=sum(int((~target.valid.any(1)).sum()) for target in targets),
+        )
 
     def _canvas(self, index: int) -> tuple[int, int]:
         height, width = self.samples[index].size_hw
@@ -150,7 +161,8 @@ class CachedSamples(Dataset):
         if filled and first in self.targets:
             return first
         crop = TrainingCrop(self.short_side, self.max_side, flip, self.places, self.crop_ratio)
-        views, target = cut_training_views(self.samples[index], crop)
+        sample = self.samples[index]
+        views, target = cut_example(sample, crop.cuts(sample.size_hw), reduced_decode=False)  # once, so exactly
         self.targets[first] = PackedTarget.pack(target.padded(canvas))
         if not filled:
             right, below = canvas[1] - views.pixels.shape[-1], canvas[0] - views.pixels.shape[-2]

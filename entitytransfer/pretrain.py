@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning
-import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Callback
 
 from cropformer import (
     Architecture,
@@ -22,28 +17,21 @@ from cropformer import (
     SetLoss,
     TestSettings,
     build,
+    checkpoint_activations,
     load_backbone,
     load_into,
     read_checkpoint,
     save_checkpoint,
     weights_path,
 )
+from entitytransfer.engine import LoopOptions, last_checkpoint, make_trainer, steps_behind
 from entitytransfer.evaluators.average_precision import AveragePrecision
+from entitytransfer.image_grids import ImageGrids
 from entitytransfer.loaders import DataOptions, training_loader, validation_loader
+from entitytransfer.skipped_steps import SkippedSteps
 from entitytransfer.training_progress import Forecast, progress_callback
 
-
-@dataclass(frozen=True)
-class LoopOptions:
-    """How the loop runs: steps between checkpoints and validations, precision, device, seed."""
-
-    checkpoint_every: int = 5000
-    validate_every: int = 5000
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    clip_norm: float = 0.01
-    seed: int = 0
-    resume: bool = True
+DRY_STEPS = 2
 
 
 def pretrain(
@@ -69,46 +57,55 @@ def pretrain(
         data: samples and batches.
         loss: the set loss.
         optimisation: optimiser and schedule.
-        loop: checkpoints, validation, precision, seed.
+        loop: checkpoints, validation, precision, processes, seed.
         out: folder of the run.
         init: weights to start from, "nano" or a path: of this model, or of one that lacks parts of it or has other
             classes or queries, as a Mask2Former trained on COCO. What they lack starts fresh, and is printed.
         init_backbone: backbone weights to start from, in any known layout.
-        dry_run: stop after two steps, without writing weights.
+        dry_run: stop after two steps, without writing anything.
 
     Returns:
         The path of the weights.
 
     Raises:
         InputError: if data, weights or options do not fit together.
+        JobError: if too many steps in a row had no finite loss or gradient; the checkpoint is kept.
     """
     _check_crops(architecture, data, settings)
-    _silence_known_warnings()
+    trainer = make_trainer(
+        loop,
+        out=out,
+        steps=DRY_STEPS if dry_run else optimisation.max_steps,
+        validates=data.validation is not None,
+        callbacks=_callbacks(loop, data, optimisation, out=out, dry_run=dry_run),
+        dry_run=dry_run,
+    )
     lightning.seed_everything(loop.seed, verbose=False)
     model = build(architecture, settings=settings)
-    if init is not None:
-        _start_from(model, init)
-    if init_backbone is not None:
-        print(f"{init_backbone}: {load_backbone(model.backbone, init_backbone)}")
+    for line in _start(model, init=init, init_backbone=init_backbone):
+        _say(trainer, line)
+    _prepare(model, views=1 + data.crops, recompute=loop.checkpoint_activations)
     module = EntityTraining(model, loss=loss, optimisation=optimisation, evaluator=AveragePrecision())
-    checkpoint = out / "checkpoints" / "last.ckpt"
-    resume = checkpoint if loop.resume and checkpoint.is_file() else None
-    trainer = _trainer(loop, optimisation, out=out, validates=data.validation is not None, dry_run=dry_run)
+    resume = _resumed(loop, out) if not dry_run else None
     trainer.fit(
         module,
-        training_loader(data, model, optimisation, seed=loop.seed, first_step=_step_of(resume)),
-        validation_loader(data, settings),
+        training_loader(
+            data,
+            model,
+            steps=optimisation.max_steps,
+            first_step=0 if resume is None else steps_behind(resume),
+            seed=loop.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        ),
+        validation_loader(data, settings, rank=trainer.global_rank, world_size=trainer.world_size),
         ckpt_path=resume,
     )
+    _say(trainer, _health_line(module.health))
     weights = out / "weights.safetensors"
-    if not dry_run:
+    if trainer.is_global_zero and not dry_run:
         save_checkpoint(weights, model.state_dict(), architecture=architecture, settings=settings)
     return weights
-
-
-def _start_from(model: EntitySegmenter, init: str | Path) -> None:
-    """Fill the model with what ``init`` has of it; what it lacks, as a Mask2Former the association, stays fresh."""
-    print(f"{init}: {load_into(model, read_checkpoint(weights_path(init)))}")
 
 
 def _check_crops(architecture: Architecture, data: DataOptions, settings: TestSettings) -> None:
@@ -116,50 +113,42 @@ def _check_crops(architecture: Architecture, data: DataOptions, settings: TestSe
         raise InputError("a plain Mask2Former takes one view of an image; set data.crops=0 and test.crops=0")
 
 
-def _silence_known_warnings() -> None:
-    """Keep Lightning from warning of what is meant: exact resuming by our sampler, a frozen backbone, short runs."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (
-        ".*dataloader is not resumable.*",
-        ".*in eval mode at the start of training.*",
-        ".*isinstance.treespec.*",
-        ".*does not have many workers.*",
-        ".*no `val_dataloader`.*",
-        ".*smaller than the logging interval.*",
-        ".*checkpoint directory.*not empty.*",
-    ):
-        warnings.filterwarnings("ignore", message)
+def _callbacks(
+    loop: LoopOptions, data: DataOptions, optimisation: Optimisation, *, out: Path, dry_run: bool
+) -> list[Callback]:
+    if dry_run:
+        steps, images = optimisation.max_steps, data.batch.total
+        return [Forecast(steps=steps, images=images, validate_every=loop.validate_every)]
+    return [progress_callback(), ImageGrids(), SkippedSteps(out / "non_finite.jsonl", limit=loop.max_skipped_steps)]
 
 
-def _trainer(
-    loop: LoopOptions, optimisation: Optimisation, *, out: Path, validates: bool, dry_run: bool
-) -> lightning.Trainer:
-    checkpoints = ModelCheckpoint(
-        out / "checkpoints", every_n_train_steps=loop.checkpoint_every, save_last=True, save_top_k=0
-    )
-    return lightning.Trainer(
-        max_steps=2 if dry_run else optimisation.max_steps,
-        accelerator=loop.accelerator,
-        precision=loop.precision,
-        gradient_clip_val=loop.clip_norm,
-        logger=False if dry_run else TensorBoardLogger(out, name="", version="log"),
-        callbacks=[Forecast(steps=optimisation.max_steps)]
-        if dry_run
-        else [progress_callback(), checkpoints, LearningRateMonitor("step")],
-        enable_checkpointing=not dry_run,
-        val_check_interval=loop.validate_every if validates else None,
-        check_val_every_n_epoch=None if validates else 1,
-        limit_val_batches=1.0 if validates and not dry_run else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        enable_progress_bar=not dry_run and sys.stderr.isatty(),
-    )
+def _start(model: EntitySegmenter, *, init: str | Path | None, init_backbone: Path | None) -> list[str]:
+    """Fill the model with what the files have of it; returns one line for each, saying what it lacks."""
+    lines = []
+    if init is not None:
+        lines.append(f"{init}: {load_into(model, read_checkpoint(weights_path(init)))}")
+    if init_backbone is not None:
+        lines.append(f"{init_backbone}: {load_backbone(model.backbone, init_backbone)}")
+    return lines
 
 
-def _step_of(checkpoint: Path | None) -> int:
-    """Steps that a checkpoint has behind it."""
-    if checkpoint is None:
-        return 0
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+def _prepare(model: EntitySegmenter, *, views: int, recompute: bool) -> None:
+    if recompute:
+        checkpoint_activations(model)
+    if views == 1 and model.association is not None:
+        model.association.requires_grad_(False)  # nothing reads it, and processes would wait for its gradients
+
+
+def _resumed(loop: LoopOptions, out: Path) -> Path | None:
+    """The checkpoint that the run goes on from."""
+    checkpoint = last_checkpoint(out)
+    return checkpoint if loop.resume and checkpoint.is_file() else None
+
+
+def _health_line(health: Mapping[str, int]) -> str:
+    return "in this run: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(health.items()))
+
+
+def _say(trainer: lightning.Trainer, line: str) -> None:
+    if trainer.is_global_zero:
+        print(line)

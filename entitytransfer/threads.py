@@ -21,12 +21,12 @@ def thread_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def started_ahead(items: Iterable[T], start: Callable[[T], R]) -> Iterator[R]:
-    """``start(item)`` for each item in order, called for the next one before that of this one is given out."""
+def started_ahead(items: Iterable[T], start: Callable[[T], R], *, ahead: int = 1) -> Iterator[R]:
+    """``start(item)`` for each item in order, called for the next ``ahead`` before that of this one is given out."""
     ready: deque[R] = deque()
     for item in items:
         ready.append(start(item))
-        if len(ready) > 1:
+        if len(ready) > ahead:
             yield ready.popleft()
     yield from ready
 

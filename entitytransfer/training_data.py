@@ -1,4 +1,4 @@
-"""Training data: samples to views and targets, mixed from several sets, batched by orientation.
+"""Training data: groups of samples to batches of views and targets, nothing of them decoded at full size.
 
 Frozen backbones can have their features kept on disk: see ``feature_cache``.
 """
@@ -6,83 +6,129 @@ Frozen backbones can have their features kept on disk: see ``feature_cache``.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 from torch.utils.data import Dataset
 
-from cropformer import (
-    CropType,
-    Target,
-    TrainingBatch,
-    TrainingCrop,
-    Views,
-    batch_views,
-    draw_training_crop,
-    make_views,
-    training_views,
-)
+from cropformer import Cut, Target, TrainingBatch, Views, batch_views, join_cuts, make_views, rle, with_pixels
 from entitytransfer.adapter import Sample
+from entitytransfer.augmentations import Augmentation
+from entitytransfer.sampling import Group
+
+Recolor = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 
 class TrainingSamples(Dataset):
-    """Samples as (views, target) with fresh random choices each time.
+    """Samples as training batches, one for each group of a step, with fresh random choices each time.
 
     Args:
         samples: what to draw from.
-        short_sides: lengths to choose the short side from.
-        max_side: bound on the long side.
-        crops: crops that join the full view.
-        crop_type: where they lie: "random", "fixed4" or "fixed8".
-        crop_ratio: side of a crop over the side of the image.
-
-    Raises:
-        InputError: if an image cannot have such crops.
+        augmentation: the random choices.
+        reduced_decode: decode a JPEG at a fraction of its size where every view is smaller still, a departure from
+            the published pipeline that changes pixels by less than one level on average; see `cropformer.read_reduced`.
     """
 
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        *,
-        short_sides: Sequence[int],
-        max_side: int,
-        crops: int = 1,
-        crop_type: CropType = "fixed4",
-        crop_ratio: float = 0.7,
-    ) -> None:
-        self.samples = samples
-        self.draw = partial(
-            draw_training_crop,
-            short_sides=tuple(short_sides),
-            max_side=max_side,
-            crops=crops,
-            crop_type=crop_type,
-            ratio=crop_ratio,
-        )
-        self.draw(generator=random.Random(0))  # what makes no sense is said here, not in a loader process
+    def __init__(self, samples: Sequence[Sample], augmentation: Augmentation, *, reduced_decode: bool = True) -> None:
+        self.samples, self.augmentation, self.reduced_decode = samples, augmentation, reduced_decode
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.samples)
 
-    def __getitem__(self, draw: tuple[int, int]) -> tuple[Views, Target]:
-        """One training example; ``draw`` is (sample index, seed of its random choices)."""
-        index, seed = draw
-        return cut_training_views(self.samples[index], self.draw(generator=random.Random(seed)))
+    def __getitem__(self, groups: Sequence[Group]) -> list[TrainingBatch]:
+        """The batches of one process in one step.
+
+        Raises:
+            InputError: an image or an annotation cannot be read.
+        """
+        return [self._batch(group) for group in groups]
+
+    def _batch(self, group: Group) -> TrainingBatch:
+        samples = [self.samples[index] for index, _ in group.draws]
+        examples = [self._example(sample, seed) for sample, (_, seed) in zip(samples, group.draws)]
+        return collate(samples, examples, seed=group.seed, canvas_side=self.augmentation.canvas_side)
+
+    def _example(self, sample: Sample, seed: int) -> tuple[Views, Target]:
+        generator = random.Random(seed)
+        cuts = self.augmentation.cuts(sample, generator)
+        recolor = partial(self.augmentation.recolor, generator=generator)
+        return cut_example(sample, cuts, recolor=recolor, reduced_decode=self.reduced_decode)
 
 
-def cut_training_views(sample: Sample, crop: TrainingCrop) -> tuple[Views, Target]:
-    """Decode a sample and apply the random choices; masks without a pixel are dropped."""
-    masks, labels = sample.entity_masks(), sample.labels()
-    shown = masks.any(axis=(1, 2))
-    return training_views(sample.read_frame(), masks[shown], crop, labels=labels[shown], exhaustive=sample.exhaustive)
+def cut_example(
+    sample: Sample, cuts: Sequence[Cut], *, recolor: Recolor | None = None, reduced_decode: bool = True
+) -> tuple[Views, Target]:
+    """Views and target of a sample; masks without a pixel in what is shown are dropped, unless resizing took it.
+
+    Args:
+        sample: the sample.
+        cuts: its views.
+        recolor: changes the colours of the views, uint8 RGB [h,w,3] each.
+        reduced_decode: see ``TrainingSamples``.
+
+    Raises:
+        InputError: the image or its annotation cannot be read.
+    """
+    pixels = sample.read_views(cuts, reduced=reduced_decode)
+    pixels = pixels if recolor is None else recolor(pixels)
+    masks = sample.cut_masks(cuts)
+    labels, kept = sample.labels(), _with_pixels(sample, cuts, masks)
+    if not kept.all():
+        masks, labels = [view[kept] for view in masks], labels[kept]
+    return join_cuts(cuts, pixels, masks, image_size_hw=sample.size_hw, labels=labels, exhaustive=sample.exhaustive)
 
 
-def collate(items: Sequence[tuple[Views, Target]]) -> TrainingBatch:
-    """Join examples to a batch on one canvas."""
-    views = batch_views([item for item, _ in items])
+def _with_pixels(sample: Sample, cuts: Sequence[Cut], masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Which entities have a pixel in what is shown, bool [N].
+
+    The annotation is asked only where a view of the whole image lacks an entity: resizing may have taken its pixels.
+    """
+    found = np.logical_or.reduce([with_pixels(view) for view in masks])
+    height, width = sample.size_hw
+    sees_all = any(cut.shown_xyxy(image_width=width) == (0, 0, width, height) for cut in cuts)
+    if sees_all and not found.all():
+        rles = sample.entity_rles()
+        for i in np.flatnonzero(~found):
+            found[i] = rle.area(rles[i]) > 0
+    return found
+
+
+def collate(
+    samples: Sequence[Sample],
+    examples: Sequence[tuple[Views, Target]],
+    *,
+    seed: int = 0,
+    canvas_side: int | None = None,
+) -> TrainingBatch:
+    """Join examples to a batch on one canvas.
+
+    Args:
+        samples: where each comes from.
+        examples: views and target of each.
+        seed: of the random numbers that the step draws for them.
+        canvas_side: side of a square canvas; None takes the smallest that fits.
+    """
+    views = batch_views([views for views, _ in examples], side=canvas_side)
     canvas_hw = (views.pixels.shape[-2], views.pixels.shape[-1])
-    return TrainingBatch(views, [target.padded(canvas_hw) for _, target in items])
+    return TrainingBatch(
+        views,
+        [target.padded(canvas_hw) for _, target in examples],
+        image_ids=tuple(sample.image_id for sample in samples),
+        seed=seed,
+        lost=sum(_lost(views, target) for views, target in examples),
+    )
+
+
+def _lost(views: Views, target: Target) -> int:
+    """Entities that a view of the whole image does not show, having become too small.
+
+    Without such a view an entity may as well lie outside what is shown, which is no loss.
+    """
+    height, width = views.image_sizes_hw[0].tolist()
+    sees_all = [0, 0, width, height] in views.boxes_xyxy[0].tolist()
+    return int((~target.valid.any(1)).sum()) if sees_all else 0
 
 
 class ValidationSamples(Dataset):

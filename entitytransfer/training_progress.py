@@ -16,7 +16,7 @@ def progress_callback(*, every: int = 20) -> Callback:
 
 
 class ProgressLines(Callback):
-    """Prints step, mean loss, seconds for a step and the time left."""
+    """Prints step, mean loss, seconds for a step and the time left; the first of several processes speaks for all."""
 
     def __init__(self, *, every: int) -> None:
         self.every = every
@@ -31,11 +31,10 @@ class ProgressLines(Callback):
         step_s = (time.monotonic() - self.since) / len(self.losses)
         left_min = step_s * (trainer.max_steps - trainer.global_step) / 60
         mean = sum(self.losses) / len(self.losses)
-        print(
+        _say(
+            trainer,
             f"step {trainer.global_step}/{trainer.max_steps}  loss {mean:.2f}  "
             f"{step_s:.2f} s/step  {left_min:.0f} min left",
-            file=sys.stderr,
-            flush=True,
         )
         self.losses, self.since = [], time.monotonic()
 
@@ -43,43 +42,84 @@ class ProgressLines(Callback):
         """Print what validation found."""
         found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         numbers = "  ".join(f"{name[4:]} {value:.4f}" for name, value in found.items())
-        print(f"step {trainer.global_step}  validation  {numbers}", file=sys.stderr, flush=True)
+        _say(trainer, f"step {trainer.global_step}  validation  {numbers}")
         self.since = time.monotonic()
 
 
-class Forecast(Callback):
-    """After the two steps of a dry run, prints what the whole run would take in time and memory.
+def _say(trainer: lightning.Trainer, line: str) -> None:
+    if trainer.is_global_zero:
+        print(line, file=sys.stderr, flush=True)
 
-    The second step is the measure: the first one also pays for warming up.
+
+class Forecast(Callback):
+    """After the few steps of a dry run, prints what the whole run would take in time and memory.
+
+    The last step is the measure, with the wait for its images: the first one also pays for warming up. Where the dry
+    run validates, the last validation image is the measure of all validations.
 
     Args:
         steps: length of the whole run.
+        images: images in a step, over all processes.
+        validate_every: steps between two validations of the whole run.
     """
 
-    def __init__(self, *, steps: int) -> None:
-        self.steps = steps
-        self.step_s = 0.0
+    def __init__(self, *, steps: int, images: int, validate_every: int) -> None:
+        self.steps, self.images, self.validate_every = steps, images, validate_every
+        self.step_s: float | None = None
+        self.validation_image_s: float | None = None
         self.since = 0.0
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Start the clock."""
         self.since = time.monotonic()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Stop the clock."""
-        self.step_s = time.monotonic() - self.since
+        """A step has ended, and the wait for the next one begins."""
+        self.step_s = self._lap()
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_validation_start(self, *_: Any) -> None:
+        """Start the clock anew, as after every part of the run."""
+        self._lap()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """A validation image is done."""
+        self.validation_image_s = self._lap()
+
+    def on_validation_end(self, *_: Any) -> None:
+        """The next step begins here."""
+        self._lap()
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Print the forecast."""
+        if not trainer.is_global_zero or self.step_s is None:
+            return
         hours = self.step_s * self.steps / 3600
+        memory = peak_memory_gib(trainer.strategy.root_device)
         print(
-            f"dry run: {self.step_s:.2f} s/step, {hours:.1f} h for {self.steps} steps, {peak_memory_gib():.1f} GiB peak"
+            f"dry run: {self.step_s:.2f} s/step, {self.images / self.step_s:.2f} images/s, "
+            f"{hours:.1f} h for {self.steps} steps of {self.images} images, {memory:.1f} GiB peak memory of a process"
         )
+        if self.validation_image_s is not None:
+            images = sum(len(loader) for loader in _listed(trainer.val_dataloaders))
+            times = self.steps // self.validate_every
+            hours = self.validation_image_s * images * times / 3600
+            print(f"validation: {hours:.1f} h more for {times} times {images} images in each process")
+
+    def _lap(self) -> float:
+        """Seconds since the last call; the clock starts anew."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # otherwise the clock would tell when the work was asked for
+        before, self.since = self.since, time.monotonic()
+        return self.since - before
 
 
-def peak_memory_gib() -> float:
-    """Highest memory use so far in GiB: of the GPU where there is one, else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+def _listed(loaders: Any) -> list[Any]:
+    return loaders if isinstance(loaders, list) else [loaders]
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Highest memory use of this process so far in GiB: on the GPU that it computes on, else of its own."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

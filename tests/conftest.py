@@ -1,6 +1,8 @@
 """Fixtures that several tests share: a tiny CropFormer with random weights, and a picture for it."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,15 @@ from PIL import Image
 
 import cropformer
 from cropformer.architecture import SwinNumbers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests leave nothing in the user's cache, and find nothing there."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENTITYTRANSFER_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import common, inference, network, plots, tables
+from benchmarks import common, inference, loader, network, plots, tables, training
 from benchmarks.published_network import published_network
 from benchmarks.published_pipeline import published_pipeline
-from cropformer import InputError, make_views
+from benchmarks.published_training import published_losses
+from cropformer import InputError, SetLoss, Target, cropformer_losses, make_views
+from entitytransfer.readers.coco_json import read_coco
 
 SIDES = {"short_side": 64, "max_side": 107}
 
@@ -26,7 +28,7 @@ def test_the_published_network_has_our_result(tiny_model, photo):
     views = make_views(photo, **SIDES)
     with torch.inference_mode():
         ours = tiny_model(views)
-    output = published_network(tiny_model, views.pixels)
+        output = published_network(tiny_model, views.pixels)
     assert ours.mask_logits().std() > 1
     for queries, sets in ((ours, output.fused), (ours.per_view, output.per_view)):
         assert len(sets.masks) == len(tiny_model.query_decoder.layers) + 1
@@ -43,6 +45,37 @@ def test_the_published_pipeline_has_our_result(tiny_model, photo, crops):
     assert np.array_equal(theirs.ids, ours.id_map())
     assert theirs.query_ids == ours.query_ids.tolist()
     assert theirs.scores == pytest.approx(ours.scores.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("entities", [3, 14])  # of ten queries
+def test_the_published_step_has_our_losses_and_gradients(tiny_model, entities):
+    with torch.no_grad():
+        for layer in tiny_model.pixel_decoder.layers:  # off the pixel centres, where a bilinear read has no slope
+            layer.attention.sampling_offsets.bias.add_(0.3)
+    pixels, (target,) = training.make_batch("96x64", entities, images=1, views=2)
+    hidden = Target(target.labels, target.masks.clone(), target.valid.clone())
+    hidden.masks[0, 1], hidden.valid[0, 1] = False, False
+    pixels, targets, drawn = pixels.repeat(2, 1, 1, 1, 1), [target, hidden], []
+
+    def draw(count: int, points: int) -> torch.Tensor:
+        drawn.append(torch.rand(count, points, 2))
+        return drawn[-1]
+
+    def draw_again(count: int, points: int) -> torch.Tensor:
+        return drawn.pop(next(i for i, old in enumerate(drawn) if old.shape[:2] == (count, points)))
+
+    torch.manual_seed(0)
+    theirs = published_losses(tiny_model, pixels, targets, loss=SetLoss(points=64, draw=draw))
+    queries = tiny_model.decode(tiny_model.encode(pixels.flatten(0, 1)), views=2)
+    ours = cropformer_losses(queries, targets, loss=SetLoss(points=64, draw=draw_again))
+    assert not drawn
+    assert list(ours) == list(theirs)
+    for name, value in ours.items():
+        assert value.item() == pytest.approx(theirs[name].item(), rel=1e-3), name
+    parameters = list(tiny_model.parameters())
+    gradients = [torch.autograd.grad(sum(losses.values()), parameters) for losses in (ours, theirs)]
+    for mine, published in zip(*gradients):
+        assert (mine - published).norm() <= 1e-3 * published.norm() + 1e-4
 
 
 # --- fresh processes, medians, rows
@@ -134,6 +167,36 @@ def test_one_view_is_measured(contender):
     assert measured["relative_error"] == "" if contender == "ours" else 0 < measured["relative_error"] < 0.5
 
 
+def test_the_plain_loader_cuts_what_we_cut(tmp_path):
+    loader.make_set(tmp_path, [loader.BUNDLED], short_side=300)
+    (sample,) = read_coco(tmp_path / "entities.json", tmp_path / "photos")
+    assert len(sample.labels()) == loader.ENTITIES
+    for seed in range(4):  # mirrored or not
+        crop = replace(loader.draw_crop(seed), short_side=70, max_side=110)
+        ours, theirs = (load(sample, crop) for load in (loader.load_cut, loader.load_plain))
+        assert ours[1].masks.equal(theirs[1].masks)
+        assert (ours[0].pixels - theirs[0].pixels).abs().mean() < 0.03  # decoded at half its size
+
+
+def test_loaders_are_measured(tmp_path, monkeypatch):
+    loader.make_set(tmp_path, [loader.BUNDLED], short_side=200)
+    monkeypatch.setattr(loader, "SHORT_SIDES", (60,))
+    measured = [loader.measure(contender, tmp_path, images=2) for contender in loader.CONTENDERS]
+    assert len({(row["entities"], row["shown"]) for row in measured}) == 1
+    assert measured[0]["entities"] == 2 * loader.ENTITIES
+    assert all(row["cpu_s"] > 0 for row in measured)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("contender", training.CUDA)
+def test_both_kinds_of_mask2former_take_a_step(contender):
+    """On the CPU; what a GPU is given."""
+    pytest.importorskip("transformers")
+    model, losses = training.single_view_losses(contender, "64x64", 3, device="cpu")
+    assert training.take_step(model, losses)["backward_cpu_s"] >= 0
+    assert sum(parameter.grad is not None for parameter in model.parameters()) > 100
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
@@ -141,6 +204,8 @@ def test_one_view_is_measured(contender):
         ["benchmarks.inference", "--case", "nano,96x64"],
         ["benchmarks.network", "--size", "64x32", "--contenders", "ours", network.PEER],
         ["benchmarks.deformable_attention", "--size", "64x32"],
+        ["benchmarks.training", "--size", "64x64", "--device", "cpu", "--contenders", "ours", training.PUBLISHED],
+        ["benchmarks.loader", "--short-side", "1600", "--images", "2"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -23,6 +23,7 @@ class TimmBackbone(nn.Module):
             self.body.stages_3.downsample.conv2.conv.stride = (1, 1)
             widths[2] = widths[3]
         self.channels = dict(zip((4, 8, 16, 32), widths))
+        self.train()  # a fresh module is in training mode, batch norm too, before anybody asks for a mode
 
     def forward(self, pixels: Tensor) -> dict[int, Tensor]:
         """[B,3,H,W] with sides divisible by 32 to {stride: [B,C_stride,h,w]}."""

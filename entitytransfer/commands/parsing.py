@@ -30,6 +30,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps, ...")
 
 
+def setting(text: str) -> tuple[str, str | bool]:
+    """``key=value``, where ``true`` and ``false`` are truth values."""
+    key, equals, value = text.partition("=")
+    if not (equals and key.isidentifier() and value):
+        raise argparse.ArgumentTypeError(f"give key=value, such as dataset=entityseg, not {text!r}")
+    return key, {"true": True, "false": False}.get(value, value)
+
+
 def at_least(minimum: int) -> Callable[[str], int]:
     """A type for whole numbers from ``minimum`` on."""
 

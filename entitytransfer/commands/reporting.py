@@ -9,7 +9,7 @@ FAILED, BAD_INPUT = 1, 2
 
 def report(errors: Iterable[Exception], *, debug: bool = False) -> int:
     """Print one line for each error on the standard error stream, and return the exit code they amount to."""
-    from cropformer import InputError
+    from cropformer import InputError, JobError
 
     code = 0
     for error in errors:
@@ -18,7 +18,8 @@ def report(errors: Iterable[Exception], *, debug: bool = False) -> int:
             code = code or BAD_INPUT
         else:
             code = FAILED
-            sentence = f"{type(error).__name__}: {sentence}; run it again with --debug for the traceback."
+            if not isinstance(error, JobError):
+                sentence = f"{type(error).__name__}: {sentence}; run it again with --debug for the traceback."
         print(sentence, file=sys.stderr)
         if debug:
             traceback.print_exception(error)

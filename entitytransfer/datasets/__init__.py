@@ -1,0 +1,62 @@
+"""One file for each dataset, found by its name: ``read`` opens it, ``examine`` says what is wrong with it."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cropformer import InputError
+
+__all__ = ["bind_function", "open_dataset"]
+
+
+def open_dataset(name: str) -> ModuleType:
+    """The module of a dataset.
+
+    Args:
+        name: of a file in this folder, such as "entityseg", or the dotted path of a module anywhere else.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    path = name if "." in name else f"{__name__}.{name}"
+    try:
+        if not all(part.isidentifier() for part in path.split(".")):
+            raise ModuleNotFoundError(name=path)
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if not f"{path}.".startswith(f"{error.name}."):
+            raise  # the module is there, but something that it needs is not
+        known = ", ".join(sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py")))
+        raise InputError(
+            f"There is no dataset {name!r}; choose one of {known}, or give the dotted path of a module of yours."
+        ) from error
+
+
+def bind_function(settings: Mapping[str, str | bool], function: str) -> Callable[..., Any]:
+    """The function of a dataset with the arguments that were typed after a command.
+
+    Args:
+        settings: ``dataset``, ``root``, and keyword arguments of that function.
+        function: "read" or "examine".
+
+    Raises:
+        InputError: ``dataset`` or ``root`` is not given, there is no such dataset or function, or it does not know
+            one of the settings.
+    """
+    options = dict(settings)
+    for needed in ("dataset", "root"):
+        if needed not in options:
+            raise InputError(f"Say {needed}=..., as in dataset=entityseg root=DIR.")
+    name, root = str(options.pop("dataset")), Path(str(options.pop("root")))
+    found = getattr(open_dataset(name), function, None)
+    if found is None:
+        raise InputError(f"The dataset {name} has no function {function}; add one to its module.")
+    known = [name for name in inspect.signature(found).parameters if name != "root"]
+    for key in options:
+        if key not in known:
+            raise InputError(f"The dataset {name} has no setting {key}=; choose from {', '.join(known)}.")
+    return partial(found, root, **options)

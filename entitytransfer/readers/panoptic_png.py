@@ -1,14 +1,14 @@
 """COCO-panoptic JSON with its folder of id PNGs: one entity per segment, id = R + 256 G + 65536 B."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cropformer import InputError, read_image
+from cropformer import Cut, InputError, cut_masks, read_image, rle
 from entitytransfer.adapter import Sample
-from entitytransfer.readers.coco_json import load_json
+from entitytransfer.readers.coco_json import as_locator, load_json
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,30 @@ class PanopticSegments:
         Raises:
             InputError: the PNG cannot be read or has another size than the image.
         """
-        id_map = read_id_map(self.png_path)
-        if id_map.shape != self.size_hw:
+        return self._masks_of(np.moveaxis(self._read(), -1, 0))  # [H,W,3] -> [3,H,W]
+
+    def rles(self) -> list[rle.RLE]:
+        """Return the masks as compressed COCO RLE. Raises InputError as `masks` does."""
+        return rle.encode_id_map(id_map_of(np.moveaxis(self._read(), -1, 0)), self.segment_ids)
+
+    def cut(self, cut: Cut) -> np.ndarray:
+        """Return what a view shows of the segments: bool [N,h,w]. Raises InputError as `masks` does."""
+        return self._masks_of(cut_masks(np.moveaxis(self._read(), -1, 0), cut))
+
+    def _read(self) -> np.ndarray:
+        """The PNG as it is, uint8 [H,W,3]."""
+        rgb = read_image(self.png_path)
+        if rgb.shape[:2] != self.size_hw:
             raise InputError(
-                f"{self.png_path} has height and width {id_map.shape} but its image {self.size_hw}; "
+                f"{self.png_path} has height and width {rgb.shape[:2]} but its image {self.size_hw}; "
                 "put back the original PNG."
             )
-        ids = np.asarray(self.segment_ids, dtype=id_map.dtype)
-        return id_map[None] == ids[:, None, None]  # [1,H,W] == [N,1,1] -> [N,H,W]
+        return rgb
+
+    def _masks_of(self, rgb: np.ndarray) -> np.ndarray:
+        """Masks of a part of the PNG: uint8 [3,h,w] to bool [N,h,w]."""
+        ids = np.asarray(self.segment_ids, dtype=np.int32)
+        return id_map_of(rgb)[None] == ids[:, None, None]  # [1,h,w] == [N,1,1] -> [N,h,w]
 
     def labels(self) -> np.ndarray:
         """Return one class label per segment: int64 [N]."""
@@ -42,14 +58,19 @@ class PanopticSegments:
 
 def read_id_map(path: Path | str) -> np.ndarray:
     """Read a panoptic PNG as segment ids: int32 [H,W], 0 = unlabelled."""
-    rgb = read_image(path).astype(np.int32)
-    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+    return id_map_of(np.moveaxis(read_image(path), -1, 0))  # [H,W,3] -> [3,H,W]
+
+
+def id_map_of(rgb: np.ndarray) -> np.ndarray:
+    """Segment ids that the colours of a panoptic PNG stand for: uint8 [3,H,W] to int32 [H,W]."""
+    red, green, blue = rgb.astype(np.int32)
+    return red + 256 * green + 65536 * blue
 
 
 def read_panoptic(
     annotations: Path | str,
-    png_root: Path | str,
-    image_root: Path | str,
+    png_root: Path | str | Callable[[str], Path],
+    image_root: Path | str | Callable[[str], Path],
     *,
     exhaustive: bool = True,
     label_of: Mapping[int, int] | None = None,
@@ -58,8 +79,8 @@ def read_panoptic(
 
     Args:
         annotations: the JSON file.
-        png_root: the folder that the annotations' ``file_name`` is relative to.
-        image_root: the folder that the images' ``file_name`` is relative to.
+        png_root: the folder that the annotations' ``file_name`` is relative to, or a function that finds a PNG by it.
+        image_root: the same for the images' ``file_name``.
         exhaustive: whether every region of every image is annotated.
         label_of: category id → class label; None makes every segment class 0.
 
@@ -68,6 +89,7 @@ def read_panoptic(
     """
     path = Path(annotations)
     content = load_json(path, fields=("images", "annotations"))
+    locate_png, locate_image = as_locator(png_root), as_locator(image_root)
     try:
         images = {image["id"]: image for image in content["images"]}
         samples = []
@@ -76,9 +98,8 @@ def read_panoptic(
             if image is None:
                 raise InputError(f"{path} annotates image {entry['image_id']} but does not list it; add it.")
             size_hw = (int(image["height"]), int(image["width"]))
-            segments = _keep_segments(Path(png_root) / entry["file_name"], size_hw, entry, label_of)
-            image_path = Path(image_root) / image["file_name"]
-            samples.append(Sample(image["id"], image_path, size_hw, segments, exhaustive))
+            segments = _keep_segments(locate_png(entry["file_name"]), size_hw, entry, label_of)
+            samples.append(Sample(image["id"], locate_image(image["file_name"]), size_hw, segments, exhaustive))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not COCO-panoptic JSON, {error!r}; check the file's name.") from error
     return samples

@@ -1,7 +1,6 @@
 """The paper's alternatives, each run forward and through a training step: associations, crops, scales."""
 
 import random
-import warnings
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,7 +12,6 @@ from cropformer import (
     Architecture,
     EntitySegmenter,
     InputError,
-    Optimisation,
     Queries,
     SetLoss,
     TrainingBatch,
@@ -23,7 +21,6 @@ from cropformer import (
 from cropformer.architecture import infer_architecture
 from cropformer.association import with_association
 from cropformer.multi_scale import segment_multi_scale
-from cropformer.training import EntityTraining
 from cropformer.training_views import draw_training_crop
 from cropformer.views import batch_views
 
@@ -62,11 +59,9 @@ def batch_of(photo: np.ndarray, crop: TrainingCrop) -> TrainingBatch:
 
 def trained_step(model: EntitySegmenter, batch: TrainingBatch) -> dict[str, torch.Tensor]:
     """One step's gradients by parameter name; those without one are left out."""
-    module = EntityTraining(model.train(), loss=SetLoss(points=64), optimisation=Optimisation())
     torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # no trainer to log to
-        module.training_step(batch, 0).backward()
+    losses = cropformer.cropformer_losses(model.train()(batch.views), batch.targets, loss=SetLoss(points=64))
+    torch.stack(list(losses.values())).sum().backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from cropformer import Queries, SetLoss, Target, cropformer_losses
-from cropformer.losses import cross_entropy_loss, dice_loss, entity_count
-from cropformer.matcher import CostWeights, match, matching_cost
+from cropformer.losses import Normalisers, entity_counts
+from cropformer.mask_losses import cross_entropy_loss, dice_loss
+from cropformer.matcher import CostWeights, match, match_sets, matching_cost
 
 
 def softplus(x: float) -> float:
@@ -190,9 +191,61 @@ def test_a_single_view_counts_in_full():
     assert {name: value.item() for name, value in losses.items()} == {f"view/{k}": v.item() for k, v in alone.items()}
 
 
-def test_entities_are_counted_over_the_batch():
-    assert entity_count([target_of(LEFT_MASK), target_of(LEFT_MASK, ~LEFT_MASK)]) == 3.0
-    assert entity_count([target_of()]) == 1.0
+def test_normalisers_of_a_whole_step_take_the_place_of_those_of_the_batch():
+    per_view = Queries(*(torch.cat([t, t]) for t in (halves().embeddings, halves().class_logits)), *two(halves()))
+    queries, targets = replace(halves(views=2), per_view=per_view), [target_of(LEFT_MASK, views=2)]
+    own = cropformer_losses(queries, targets, loss=LOSS)
+    given = cropformer_losses(queries, targets, loss=LOSS, normalisers=Normalisers(view=8.0, fused=0.5))
+    for name, value in own.items():
+        level, term = name.split("/")
+        divisor = 4 if level == "view" and term != "class" else 1  # 2 by itself; less than 1 counts as 1
+        assert given[name].item() == pytest.approx(value.item() / divisor)
+
+
+def test_entities_are_counted_for_both_levels():
+    half_seen = Target(torch.zeros(2, dtype=torch.long), torch.zeros(2, 2, 1, 1), torch.tensor([[1, 0], [1, 1]]).bool())
+    assert entity_counts([half_seen, target_of(LEFT_MASK, views=2)]) == (5, 3)
+    assert entity_counts([target_of()]) == (0, 0)
+
+
+# --- batches
+
+
+def test_a_batch_is_the_sum_of_its_images():
+    """Images of none, one and more entities than queries, in two prediction sets, alone and together."""
+    torch.manual_seed(0)
+    queries = Queries(*(torch.randn(4, 3, n) for n in (1, 2, 5)), torch.randn(4, 2, 5, 6, 6))
+    queries = replace(queries, intermediate=(replace(queries, mask_embeddings=torch.randn(4, 3, 5)),))
+    masks = [torch.rand(count, 2, 24, 24) > 0.5 for count in (2, 0, 1, 5)]
+    targets = [Target(torch.zeros(len(m), dtype=torch.long), m, torch.ones(len(m), 2).bool()) for m in masks]
+    together = LOSS(queries, targets, normaliser=1)
+    alone = [LOSS(only(queries, image), [target], normaliser=1) for image, target in enumerate(targets)]
+    for name, value in together.items():
+        if not name.startswith("class"):
+            assert value.item() == pytest.approx(sum(losses[name].item() for losses in alone), rel=1e-5)
+
+
+def only(queries: Queries, image: int) -> Queries:
+    """One image of a batch."""
+    names = ("embeddings", "class_logits", "mask_embeddings", "mask_features")
+    parts = (getattr(queries, name)[image : image + 1] for name in names)
+    return Queries(*parts, tuple(only(earlier, image) for earlier in queries.intermediate))
+
+
+def test_padding_is_never_matched():
+    cost = torch.full((2, 2, 3, 4), -9.0)
+    cost[:, 0, :, :2] = torch.tensor([[1.0, 5.0], [5.0, 5.0], [5.0, 1.0]])
+    queries, entities = match_sets(cost, counts=[2, 0])
+    assert queries.tolist() == [[0, 2]] * 2
+    assert entities.tolist() == [[0, 1]] * 2
+
+
+def test_a_step_that_is_lost_is_matched_all_the_same():
+    """The losses say what is wrong, not the matcher."""
+    broken = replace(halves(), mask_embeddings=torch.full((1, 3, 1), torch.nan))
+    losses = LOSS(broken, [target_of(LEFT_MASK)])
+    assert losses["mask"].isnan()
+    assert losses["class"].isfinite()
 
 
 @pytest.mark.parametrize("counts", [(2, 3), (0, 0), (0, 4), (14, 1)], ids=str)
@@ -215,7 +268,8 @@ def test_gradients_are_finite(counts, exhaustive, tiny_model, photo):
     assert all(value.isfinite() and value >= 0 for value in losses.values())
     total = sum(losses.values())
     total.backward()
-    gradients = [p.grad for p in tiny_model.parameters() if p.grad is not None]
+    gradients = [p.grad for p in tiny_model.parameters()]
+    assert all(gradient is not None for gradient in gradients)  # processes that train together wait for every one
     assert all(gradient.isfinite().all() for gradient in gradients)
     learns = sum(counts) > 0 or exhaustive
     assert any(gradient.any() for gradient in gradients) == learns

@@ -126,8 +126,22 @@ def test_parts_of_a_tensor_give_the_whole():
     with torch.no_grad():
         assert torch.equal(in_chunks(product, *tensors, size=3, dim=1), tensors[0] * tensors[1])
     assert sizes == [3, 3, 1]
-    in_chunks(product, *tensors, size=3, dim=1)  # with gradients: at once
-    assert sizes[3:] == [7]
+
+
+def test_parts_are_computed_again_for_the_gradient():
+    weight = torch.randn(3, requires_grad=True)
+    tokens = torch.randn(2, 7, 3, requires_grad=True)
+    sizes = []
+
+    def transform(part: torch.Tensor) -> torch.Tensor:
+        sizes.append(part.shape[1])
+        return (part * weight).exp()
+
+    result = in_chunks(transform, tokens, size=3, dim=1)
+    ours = torch.autograd.grad(result.square().sum(), (tokens, weight))
+    assert sorted(sizes) == [1, 1, 3, 3, 3, 3]
+    expected = torch.autograd.grad((tokens * weight).exp().square().sum(), (tokens, weight))
+    assert all(torch.allclose(mine, plain) for mine, plain in zip(ours, expected))
 
 
 def test_tokens_in_any_order_of_memory():

@@ -135,3 +135,57 @@ def test_negative_runs_are_refused():
 def test_text_that_is_no_rle_is_refused(counts: str, read):
     with pytest.raises(InputError, match="not compressed COCO text"):
         read({"size": [2, 3], "counts": counts})
+
+
+# --- rows and columns picked out of the runs
+
+
+@given(MASKS, st.data())
+def test_picked_rows_and_columns_are_those_of_the_decoded_mask(mask: np.ndarray, data: st.DataObject):
+    rows, columns = (
+        np.array(sorted(data.draw(st.lists(st.integers(0, side - 1), min_size=1, max_size=30))), dtype=np.int64)
+        for side in mask.shape
+    )
+    picked = rle.cut([rle.encode(mask), rle.encode(~mask)], rows, columns)
+    assert picked.dtype == bool
+    assert np.array_equal(picked[0], mask[rows][:, columns])
+    assert np.array_equal(picked[1], ~picked[0])
+    assert np.array_equal(rle.cut([rle.encode(mask)], rows, columns[::-1])[0], picked[0, :, ::-1])
+
+
+@pytest.mark.parametrize("counts", [[2, 0, 2, 2], [0, 2, 0, 4], [0, 0, 6], [3, 0, 3]])
+def test_picking_stands_runs_of_length_zero(counts: list[int]):
+    encoded = blank_rle(2, 3, counts)
+    rows, columns = np.array([0, 1, 1]), np.array([0, 0, 2])
+    assert np.array_equal(rle.cut([encoded], rows, columns)[0], rle.decode(encoded)[rows][:, columns])
+
+
+def test_no_masks_are_cut_to_no_masks():
+    assert rle.cut([], np.arange(3), np.arange(4)).shape == (0, 3, 4)
+
+
+def test_damaged_runs_are_not_cut():
+    with pytest.raises(InputError, match="do not add up to its size 2x3"):
+        rle.cut([blank_rle(2, 3, [1, 2, 2])], np.arange(2), np.arange(3))
+
+
+# --- runs and polygons
+
+
+@given(MASKS)
+def test_runs_can_be_encoded_again(mask: np.ndarray):
+    encoded = rle.encode(mask)
+    assert rle.from_runs(rle.runs(encoded), mask.shape) == encoded
+
+
+@pytest.mark.parametrize("counts", [[5], [-1, 7], [1.5, 4.5], ["a", 6]])
+def test_what_is_no_runs_is_refused(counts: list):
+    with pytest.raises(InputError, match=r"do not add up to its size \[2, 3\]"):
+        rle.from_runs(counts, (2, 3))
+
+
+def test_polygons_are_joined():
+    encoded = rle.from_polygons(
+        [np.array([[0, 0], [2, 0], [2, 2], [0, 2]]), np.array([[1, 1], [4, 1], [4, 3], [1, 3]])], (3, 4)
+    )
+    assert rle.decode(encoded).astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 1, 1]]

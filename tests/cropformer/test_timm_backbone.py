@@ -40,8 +40,9 @@ def test_the_usual_pyramid():
     }
 
 
-def test_training_leaves_the_statistics_alone():
-    backbone = TimmBackbone("resnet18").train()
+@pytest.mark.parametrize("prepare", [TimmBackbone, lambda name: TimmBackbone(name).eval().train()])
+def test_training_leaves_the_statistics_alone(prepare):
+    backbone = prepare("resnet18")
     before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
     backbone(torch.randn(2, 3, 32, 32))
     assert any("running_mean" in name for name in before)

@@ -26,6 +26,9 @@ class Masks:
     def masks(self):
         return self.array
 
+    def rles(self):
+        return [rle.encode(mask) for mask in self.array]
+
     def labels(self):
         return np.arange(len(self.array))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropformer import InputError, rle
-from entitytransfer.readers.coco_json import decode_segmentation, read_coco
+from cropformer import Cut, InputError, rle
+from entitytransfer.readers.coco_json import encode_segmentation, read_coco
 
 SIZE_HW = (6, 8)
 MASK = np.zeros(SIZE_HW, dtype=bool)
@@ -130,6 +130,45 @@ def test_damaged_segmentation_names_file_and_annotation(tmp_path, segmentation, 
         read_masks(tmp_path, instance(segmentation, id=41))
 
 
+@pytest.mark.parametrize("read", ["entity_rles", "cut"])
+def test_every_way_to_the_masks_refuses_a_damaged_one(tmp_path, read):
+    (sample,) = read_coco(write(tmp_path, [instance({"size": [6, 8], "counts": "P1"}, id=41)]), tmp_path)
+    with pytest.raises(InputError, match=r"instances\.json, annotation 41: "):
+        sample.entity_rles() if read == "entity_rles" else sample.cut_masks([Cut((0, 0, 8, 6), (3, 4))])
+
+
+def test_damage_concerns_its_own_image_only(tmp_path):
+    path = write(tmp_path, [instance([POLYGON]), instance(None, image_id=8)])
+    content = json.loads(path.read_text())
+    content["images"].append(content["images"][0] | {"id": 8})
+    path.write_text(json.dumps(content))
+    sound, _ = read_coco(path, tmp_path)
+    np.testing.assert_array_equal(sound.entity_masks(), MASK[None])
+
+
+def test_views_and_runs_are_read_without_the_whole(tmp_path):
+    Image.new("RGB", SIZE_HW[::-1], "teal").save(tmp_path / "a.png")
+    (sample,) = read_coco(write(tmp_path, [instance([POLYGON])]), tmp_path)
+    cuts = [Cut((0, 0, 8, 6), (6, 8)), Cut((2, 1, 7, 4), (3, 5), flip=True)]
+    assert sample.entity_rles() == [rle.encode(MASK)]
+    whole, part = sample.cut_masks(cuts)
+    np.testing.assert_array_equal(whole, MASK[None])
+    assert part.all()
+    assert [view.shape for view in sample.read_views(cuts)] == [(6, 8, 3), (3, 5, 3)]
+
+
+def test_reduced_images_of_another_size_are_refused(tmp_path):
+    Image.new("RGB", (7, 6)).save(tmp_path / "a.jpg")
+    (sample,) = read_coco(write(tmp_path, [], file_name="a.jpg"), tmp_path)
+    with pytest.raises(InputError, match=r"a\.jpg has height and width \(6, 7\) .* \(6, 8\)"):
+        sample.read_views([Cut((0, 0, 8, 6), (3, 4))])
+
+
+def test_categories_without_a_label_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"instances of category 3, which is none of the 2 known"):
+        read_coco(write(tmp_path, [instance([POLYGON])]), tmp_path, label_of={1: 0, 2: 1})
+
+
 def test_annotation_of_an_unlisted_image_is_refused(tmp_path):
     with pytest.raises(InputError, match="annotates image 8 but does not list it"):
         read_coco(write(tmp_path, [instance([POLYGON], image_id=8)]), tmp_path)
@@ -143,6 +182,7 @@ def test_annotation_of_an_unlisted_image_is_refused(tmp_path):
         ('{"images": []}', "no field 'annotations'"),
         ('{"images": [{"id": 1}], "annotations": []}', "not COCO-instance JSON, KeyError\\('height'\\)"),
         ('{"images": [3], "annotations": []}', "not COCO-instance JSON"),
+        ('{"images": [{"id": 1, "height": "a", "width": 1}], "annotations": []}', "not COCO-instance JSON, ValueError"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path, text, problem):
@@ -158,7 +198,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_polygon_may_leave_the_image_a_little():
-    mask = decode_segmentation([[-2, -2, 4, -2, 4, 3, -2, 3]], SIZE_HW)
+    mask = rle.decode(encode_segmentation([[-2, -2, 4, -2, 4, 3, -2, 3]], SIZE_HW))
     expected = np.zeros(SIZE_HW, dtype=bool)
     expected[:3, :4] = True
     np.testing.assert_array_equal(mask, expected)

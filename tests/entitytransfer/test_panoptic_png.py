@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropformer import InputError
+from cropformer import Cut, InputError, rle
 from entitytransfer.readers.panoptic_png import read_id_map, read_panoptic
 
 IDS = np.array([[0, 7, 7, 7], [300, 300, 7, 70000], [300, 300, 9, 70000]])
@@ -43,6 +43,16 @@ def test_each_segment_is_one_entity(tmp_path):
     assert sample.labels().tolist() == [0, 0, 0, 0]
     assert (sample.image_id, sample.size_hw, sample.exhaustive) == ("a", (3, 4), True)
     assert sample.image_path == tmp_path / "images" / "a.jpg"
+
+
+def test_runs_and_views_are_those_of_the_masks(tmp_path):
+    write(tmp_path, [segment(70000), segment(5), segment(7)])
+    (sample,) = read(tmp_path)
+    assert sample.entity_rles() == [rle.encode(mask) for mask in sample.entity_masks()]
+    cuts = [Cut((0, 0, 4, 3), (3, 4), flip=True), Cut((1, 0, 4, 2), (4, 6))]
+    mirrored, enlarged = sample.cut_masks(cuts)
+    np.testing.assert_array_equal(mirrored, sample.entity_masks()[:, :, ::-1])
+    np.testing.assert_array_equal(enlarged, sample.entity_masks()[:, :2, 1:].repeat(2, axis=1).repeat(2, axis=2))
 
 
 def test_crowds_are_dropped_and_labels_follow(tmp_path):

@@ -1,5 +1,7 @@
-"""Pretraining end to end on four photos: it learns, stops, resumes to the same weights, and says what is wrong."""
+"""Pretraining end to end on four photos: what it writes, what it refuses, and what it does when numbers break."""
 
+import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import torch
 import yaml
 
 import cropformer
-from cropformer import Architecture, InputError, Optimisation, SetLoss, TestSettings
+from cropformer import Architecture, InputError, JobError, Optimisation, SetLoss, TestSettings
 from cropformer.architecture import ResNetNumbers
+from entitytransfer.commands.reporting import report
 from entitytransfer.config import composed, run_pretrain
-from entitytransfer.loaders import DataOptions, SetSource
-from entitytransfer.pretrain import LoopOptions, pretrain
+from entitytransfer.engine import LoopOptions, last_checkpoint, steps_behind
+from entitytransfer.loaders import DataOptions, SetSource, validation_loader
+from entitytransfer.pretrain import pretrain
+from entitytransfer.sampling import BatchSize
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 SETTINGS = TestSettings(short_side=64, max_side=96, crops=0, min_score=0.1)
@@ -43,7 +48,7 @@ def run(
         architecture,
         settings=SETTINGS,
         data=DataOptions(
-            (SetSource(str(TINY)),), short_sides=(64,), max_side=96, batch_size=2, workers=0, **(data or {})
+            (SetSource(str(TINY)),), batch=BatchSize(2, 2), short_sides=(64,), max_side=96, workers=0, **(data or {})
         ),
         loss=SetLoss(points=64),
         optimisation=Optimisation(lr=1e-3, max_steps=steps, backbone_lr_factor=lr_factor),
@@ -57,7 +62,7 @@ def weights(path: Path) -> dict:
 
 
 def test_trains_validates_and_writes_weights(tmp_path):
-    path = run(tmp_path, steps=4, data={"validation": str(TINY)})
+    path = run(tmp_path, steps=4, data={"validation": SetSource(str(TINY))})
     model = cropformer.load(path)
     assert model.settings == SETTINGS
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
@@ -65,30 +70,10 @@ def test_trains_validates_and_writes_weights(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
-def test_trains_in_mixed_precision(tmp_path, precision):
+def test_trains_in_mixed_precision(tmp_path, precision, capsys):
     state = weights(run(tmp_path, steps=2, loop={"precision": precision}))
     assert all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())
-
-
-def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_one(tmp_path, monkeypatch):
-    seen = []
-    from entitytransfer import training_data
-
-    original = training_data.TrainingSamples.__getitem__
-    monkeypatch.setattr(
-        training_data.TrainingSamples,
-        "__getitem__",
-        lambda self, draw: (seen.append(draw), original(self, draw))[1],
-    )
-    run(tmp_path / "whole", steps=6)
-    whole, seen[:] = list(seen), []
-    run(tmp_path / "parts", steps=2)
-    run(tmp_path / "parts", steps=6)
-    assert len(whole) == 12
-    assert seen[:4] == whole[:4]
-    assert seen[-8:] == whole[4:]
-    checkpoint = torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == 6
+    assert "0 steps skipped" in capsys.readouterr().out
 
 
 def test_frozen_backbone_with_cache_leaves_the_backbone_alone(tmp_path):
@@ -127,7 +112,7 @@ PLAIN = replace(ARCHITECTURE, association="none", association_feedforward=0)
 
 
 def test_a_plain_mask2former_trains_on_full_views(tmp_path):
-    path = run(tmp_path, steps=2, data={"crops": 0, "validation": str(TINY)}, architecture=PLAIN)
+    path = run(tmp_path, steps=2, data={"crops": 0, "validation": SetSource(str(TINY))}, architecture=PLAIN)
     assert cropformer.load(path).association is None
 
 
@@ -144,7 +129,7 @@ def test_init_weights_are_taken_over(tmp_path):
     second = pretrain(
         ARCHITECTURE,
         settings=options,
-        data=DataOptions((SetSource(str(TINY)),), short_sides=(64,), max_side=96, batch_size=1, workers=0),
+        data=DataOptions((SetSource(str(TINY)),), batch=BatchSize(1, 1), short_sides=(64,), max_side=96, workers=0),
         loss=SetLoss(points=64),
         optimisation=Optimisation(lr=0.0, max_steps=1),
         loop=LoopOptions(accelerator="cpu"),
@@ -168,6 +153,78 @@ def test_init_weights_of_another_model_are_refused(tmp_path, tiny_weights):
         )
 
 
+# --- weights on the way
+
+
+def test_the_averaged_weights_are_kept(tmp_path):
+    """A decay of 1 never leaves the weights of the first step."""
+    first = weights(run(tmp_path / "first", steps=1))
+    average = weights(run(tmp_path / "average", steps=4, loop={"ema_decay": 1.0}))
+    last = weights(run(tmp_path / "last", steps=4))
+    assert all(torch.equal(tensor, first[name]) for name, tensor in average.items())
+    assert any(not torch.equal(tensor, first[name]) for name, tensor in last.items())
+
+
+def test_checkpointed_activations_end_with_the_same_weights(tmp_path):
+    plain = weights(run(tmp_path / "plain", steps=2))
+    recomputed = weights(run(tmp_path / "recomputed", steps=2, loop={"checkpoint_activations": True}))
+    for name, tensor in plain.items():
+        torch.testing.assert_close(recomputed[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_without_crops_the_association_stays_as_it_was(tmp_path):
+    """Nothing reads it, so that no process may wait for its gradients."""
+    before = weights(run(tmp_path / "before", steps=1, data={"crops": 0}))
+    after = weights(run(tmp_path / "after", steps=3, data={"crops": 0}))
+    same = {name for name, tensor in after.items() if torch.equal(tensor, before[name])}
+    assert {name for name in after if name.startswith("association.")} <= same
+    assert "query_decoder.class_head.weight" not in same
+
+
+# --- steps without a finite loss
+
+
+def break_losses(monkeypatch: pytest.MonkeyPatch, *, every: int) -> None:
+    """Let the loss of every ``every``-th step be no number."""
+    original, calls = SetLoss.__call__, []
+
+    def broken(self, *arguments, **options):
+        calls.append(arguments)
+        step = (len(calls) - 1) // 2 + 1  # a step has two levels
+        factor = math.nan if step % every == 0 else 1.0
+        return {name: value * factor for name, value in original(self, *arguments, **options).items()}
+
+    monkeypatch.setattr(SetLoss, "__call__", broken)
+
+
+def test_a_run_stops_after_too_many_skipped_steps(tmp_path, monkeypatch):
+    """It names the images, and keeps the checkpoint."""
+    break_losses(monkeypatch, every=1)
+    with pytest.raises(JobError, match=f"3 steps in a row had no finite loss .* listed in {tmp_path}/non_finite.jsonl"):
+        run(tmp_path, steps=9, loop={"max_skipped_steps": 3})
+    records = [json.loads(line) for line in (tmp_path / "non_finite.jsonl").read_text().splitlines()]
+    assert [(record["step"], record["loss"]) for record in records] == [(0, None), (1, None), (2, None)]
+    assert all(len(record["image_ids"]) == 2 for record in records)
+    assert {name for record in records for name in record["image_ids"]} <= {785, 1268, 7574, 8762}
+    assert steps_behind(last_checkpoint(tmp_path)) == 2
+
+
+def test_skipped_steps_in_between_are_counted(tmp_path, monkeypatch, capsys):
+    break_losses(monkeypatch, every=2)
+    path = run(tmp_path, steps=6, loop={"max_skipped_steps": 2})
+    assert all(tensor.isfinite().all() for tensor in weights(path).values() if tensor.is_floating_point())
+    assert len((tmp_path / "non_finite.jsonl").read_text().splitlines()) == 3
+    assert "3 steps skipped" in capsys.readouterr().out
+
+
+def test_a_job_that_was_given_up_says_so_in_its_sentence(capsys):
+    assert report([JobError("Ten steps had no finite loss.")]) == 1
+    assert capsys.readouterr().err == "Ten steps had no finite loss.\n"
+
+
+# --- configuration
+
+
 def test_dry_run_forecasts_and_writes_nothing(tmp_path, capsys):
     overrides = [
         "model=nano",
@@ -175,14 +232,17 @@ def test_dry_run_forecasts_and_writes_nothing(tmp_path, capsys):
         f"out={tmp_path / 'run'}",
         "data.short_sides=[64]",
         "data.max_side=96",
-        "data.batch_size=1",
+        "batch.total=1",
+        "batch.at_once=1",
         "data.workers=0",
         "loss.points=32",
         "trainer.precision=32-true",
         "trainer.accelerator=cpu",
     ]
     run_pretrain(overrides, dry_run=True)
-    assert "h for 34375 steps" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "h for 550000 steps of 1 images" in said
+    assert "0 entities lost" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -194,7 +254,8 @@ def test_config_runs_and_is_saved_beside_the_outputs(tmp_path, monkeypatch):
         f"out={tmp_path}",
         "data.short_sides=[64]",
         "data.max_side=96",
-        "data.batch_size=1",
+        "batch.total=1",
+        "batch.at_once=1",
         "data.workers=0",
         "loss.points=32",
         "trainer.max_steps=1",
@@ -202,7 +263,7 @@ def test_config_runs_and_is_saved_beside_the_outputs(tmp_path, monkeypatch):
         "trainer.accelerator=cpu",
     ]
     assert cropformer.load(run_pretrain(overrides)).settings.short_side == 800
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["data"]["batch_size"] == 1
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["batch"]["total"] == 1
 
 
 def test_every_model_and_recipe_composes():
@@ -225,3 +286,21 @@ def test_every_model_and_recipe_composes():
 def test_bad_settings_are_one_sentence(overrides, message, tmp_path):
     with pytest.raises(InputError, match=message):
         run_pretrain([*overrides, f"out={tmp_path}"] if overrides else overrides)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(InputError, match="no precision '8-true'; use bf16-mixed or 32-true"):
+        LoopOptions(precision="8-true")
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    last_checkpoint(tmp_path).parent.mkdir()
+    last_checkpoint(tmp_path).write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match="last.ckpt is no checkpoint of a run; remove it or set trainer.resume=false"):
+        run(tmp_path, steps=2)
+
+
+def test_every_process_needs_a_validation_image():
+    data = DataOptions((SetSource(str(TINY)),), validation=SetSource(str(TINY)))
+    with pytest.raises(InputError, match="holds 4 images to validate on for 5 processes"):
+        validation_loader(data, SETTINGS, rank=0, world_size=5)

@@ -11,6 +11,7 @@ from cropformer import InputError, Optimisation, SetLoss, TestSettings, with_ass
 from cropformer.checkpoint import save_official
 from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.pretrain import LoopOptions, pretrain
+from entitytransfer.sampling import BatchSize
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 
@@ -20,7 +21,7 @@ def start(architecture: cropformer.Architecture, out: Path, **weights: Path) -> 
     path = pretrain(
         architecture,
         settings=TestSettings(short_side=64, max_side=96, crops=0),
-        data=DataOptions((SetSource(str(TINY)),), short_sides=(64,), max_side=96, batch_size=1, workers=0),
+        data=DataOptions((SetSource(str(TINY)),), batch=BatchSize(1, 1), short_sides=(64,), max_side=96, workers=0),
         loss=SetLoss(points=16),
         optimisation=Optimisation(lr=0.0, max_steps=1),
         loop=LoopOptions(accelerator="cpu"),

@@ -1,0 +1,159 @@
+"""Recipes: their numbers are the published ones, every one fits every model it is for, and trains."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import cropformer
+from cropformer import InputError
+from entitytransfer.config import composed, data_options, model_architecture, run_pretrain, step_count
+from entitytransfer.loaders import SetSource
+from entitytransfer.sampling import BatchSize
+
+from .entityseg_tree import make_entityseg_tree
+
+FOLDER = Path(__file__).parents[2] / "configs" / "recipe"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+SIZES = ("r50", "swin_t", "swin_l", "hornet_l")
+CROPFORMER = [f"entityseg_{n}x" for n in (1, 2, 3, 4)]
+MASK2FORMER = [f"mask2former_entityseg_{n}x" for n in (1, 2, 3, 4)]
+CLASSES = {"entityseg_instance": 206, "entityseg_panoptic": 350, "entityseg_semantic": 150}
+COMMAND = re.compile(r"^# entitytransfer pretrain (.*)$", re.MULTILINE)
+
+
+def config(recipe: str, *overrides: str) -> dict:
+    return composed("pretrain", [f"recipe={recipe}", "data.root=x", *overrides])
+
+
+def steps(recipe: str, *overrides: str) -> int:
+    composition = config(recipe, *overrides)
+    return step_count(composition["trainer"], composition["batch"])
+
+
+def test_these_are_the_recipes():
+    assert sorted(["nano", *CROPFORMER, *MASK2FORMER, *CLASSES]) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_begins_with_its_commands(name):
+    """Each is a command that composes, with every model that it names."""
+    commands = COMMAND.findall((FOLDER / f"{name}.yaml").read_text())
+    assert commands
+    for command in commands:
+        fixed, _, models = command.replace("[", "").replace("]", "").partition(" model=")
+        for model in models.split("|") if models else []:
+            assert composed("pretrain", [*fixed.split(), f"model={model}"])["model"]["name"] == model
+        assert composed("pretrain", fixed.split())["out"] == f"outputs/{name}"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "size"),
+    [
+        *((CROPFORMER[0], size) for size in SIZES),
+        *((recipe, f"mask2former_{size}") for recipe in (MASK2FORMER[0], *CLASSES) for size in SIZES),
+    ],
+)
+def test_every_recipe_fits_every_model(recipe, size):
+    composition = config(recipe, f"model={size}")
+    architecture = model_architecture(composition["model"])
+    with torch.device("meta"):
+        model = cropformer.build(architecture)
+    plain = size.startswith("mask2former")
+    assert architecture.num_queries == (200 if "hornet" in size else 100)
+    assert model.query_decoder.class_head.weight.shape[0] == CLASSES.get(recipe, 1) + 1
+    assert (composition["data"]["crops"], composition["test"]["crops"]) == ((0, 0) if plain else (1, 4))
+    assert data_options(composition["data"], composition["batch"]).batch == BatchSize(16, 2)
+
+
+def test_steps_are_the_published_ones():
+    assert [steps(f"entityseg_{n}x") for n in (1, 2, 3, 4)] == [34_375, 68_750, 103_125, 137_500]
+    assert [steps(recipe) for recipe in MASK2FORMER] == [steps(recipe) for recipe in CROPFORMER]
+    assert steps("entityseg_3x", "model=swin_l", "batch.total=8") == 206_250
+    assert steps("entityseg_3x", "trainer.max_steps=5") == 5
+    assert steps("entityseg_1x", "trainer.images=17") == 2
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "nano"])
+def test_hyper_parameters_are_the_published_ones(name):
+    composition = config(name)
+    assert composition["optimisation"] == {
+        "lr": 5e-4 if name == "entityseg_panoptic" else 1e-4,
+        "backbone_lr_factor": 0.1,
+        "weight_decay": 0.05,
+        "warmup_steps": 0,
+        "clip_norm": 0.01,
+    }
+    assert composition["loss"] == {"points": 12544}
+    assert composition["trainer"]["checkpoint_every"] == 5000
+    assert composition["trainer"]["precision"] == "bf16-mixed"
+
+
+def test_crops_and_windows_are_the_published_ones():
+    crops, jitter, semantic = (config(name)["data"] for name in ("entityseg_3x", MASK2FORMER[2], "entityseg_semantic"))
+    assert (crops["augmentation"], crops["crop_type"], crops["crop_ratio"]) == ("crops", "fixed4", 0.7)
+    assert (crops["short_sides"], crops["max_side"]) == ([640, 672, 704, 736, 768, 800], 1333)
+    assert (jitter["augmentation"], jitter["canvas"], jitter["scales"]) == ("scale_jitter", 1024, [0.1, 2.0])
+    assert (semantic["augmentation"], semantic["canvas"], semantic["color_jitter"]) == ("semantic_crop", 512, True)
+    assert (semantic["short_sides"], semantic["max_side"]) == ([int(0.1 * n * 512) for n in range(5, 21)], 2048)
+
+
+@pytest.mark.parametrize("family", [CROPFORMER, MASK2FORMER], ids=["cropformer", "mask2former"])
+def test_longer_recipes_differ_in_length_alone(family):
+    first, *others = (config(name) for name in family)
+    for other in others:
+        trainer = {**other["trainer"], "images": first["trainer"]["images"]}
+        assert {**other, "trainer": trainer, "out": first["out"]} == first
+
+
+@pytest.mark.parametrize(("name", "task"), [("entityseg_1x", "entity"), ("entityseg_panoptic", "panoptic")])
+def test_training_and_validation_sets_can_be_chosen(name, task):
+    composition = config(name, "data.validation.options.resolution=low", "data.options.split=train_01")
+    data = data_options(composition["data"], composition["batch"])
+    expected = {"task": task, "resolution": "high", "split": "train_01"}
+    assert data.sets == (SetSource("x", dataset="entityseg", options=expected),)
+    assert data.validation.options == {"task": task, "resolution": "low", "split": "val"}
+
+
+@pytest.mark.parametrize("name", ["entityseg_1x", "mask2former_entityseg_1x", *CLASSES])
+def test_a_recipe_trains_on_a_tiny_set(name, tmp_path):
+    plain = [] if name in CROPFORMER else ["model.association=none"]
+    overrides = [
+        f"recipe={name}",
+        f"data.root={make_entityseg_tree(tmp_path / 'data')}",
+        f"out={tmp_path / 'run'}",
+        "model=nano",
+        "batch.total=2",
+        "batch.at_once=1",
+        "data.short_sides=[64]",
+        "data.max_side=96",
+        "data.canvas=64",
+        "data.workers=0",
+        "loss.points=32",
+        "trainer.max_steps=2",
+        "trainer.validate_every=2",
+        "trainer.accelerator=cpu",
+        "trainer.precision=32-true",
+        "test.short_side=64",
+        "test.max_side=96",
+        *plain,
+    ]
+    state = cropformer.read_checkpoint(run_pretrain(overrides)).state
+    assert all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())
+    assert state["query_decoder.class_head.weight"].shape[0] == CLASSES.get(name, 1) + 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.validation=val"], "val describes no set; give root and, if needed, any of dataset, weight, options"),
+        (["data.sets=[{root: a, folder: b}]"], "describes no set; give root"),
+        (["data.sets=[{dataset: coco}]"], "describes no set; give root"),
+        (["batch.at_once=3"], "batch.total=16 does not divide into groups of batch.at_once=3"),
+        (["data.augmentation=mosaic"], "no augmentation 'mosaic'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_one_sentence(overrides, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run_pretrain(["data.root=x", f"out={tmp_path}", *overrides])
