@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from entitytransfer.commands import convert, demo, pretrain, segment
+from entitytransfer.commands import convert, demo, pretrain, score, segment
 from entitytransfer.commands.reporting import BAD_INPUT, report
 
-COMMANDS = (demo, segment, pretrain, convert)
+COMMANDS = (demo, segment, score, pretrain, convert)
 INTERRUPTED = 130
 
 

@@ -141,6 +141,7 @@ def test_one_view_is_measured(contender):
         ["benchmarks.inference", "--case", "nano,96x64"],
         ["benchmarks.network", "--size", "64x32", "--contenders", "ours", network.PEER],
         ["benchmarks.deformable_attention", "--size", "64x32"],
+        ["benchmarks.scoring_maps", "--size", "160x120", "--images", "2"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -1,6 +1,5 @@
 """COCO-instance JSON: polygons, uncompressed and compressed RLE, kept encoded until a mask is asked for."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from cropformer import InputError, rle
 from entitytransfer.adapter import Sample
+from entitytransfer.readers.json_file import read_json
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def decode_segmentation(segmentation: list | dict, size_hw: tuple[int, int]) -> 
         InputError: the segmentation is damaged or belongs to an image of another size.
     """
     if isinstance(segmentation, list):
-        return _decode_polygons(segmentation, size_hw)
+        return rle.decode(encode_polygons(segmentation, size_hw))
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise InputError("A segmentation must be a list of polygons or an RLE; correct or remove it.")
     if segmentation["size"] != list(size_hw):
@@ -65,7 +65,12 @@ def decode_segmentation(segmentation: list | dict, size_hw: tuple[int, int]) -> 
     return rle.decode(segmentation)
 
 
-def _decode_polygons(polygons: list, size_hw: tuple[int, int]) -> np.ndarray:
+def encode_polygons(polygons: list, size_hw: tuple[int, int]) -> rle.RLE:
+    """Encode the union of checked polygons.
+
+    Raises:
+        InputError: a polygon is damaged, or none encloses anything.
+    """
     try:
         points = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]  # [P*2] -> [P,2]
     except (TypeError, ValueError) as error:
@@ -77,7 +82,8 @@ def _decode_polygons(polygons: list, size_hw: tuple[int, int]) -> np.ndarray:
     if not all((np.abs(polygon) <= 2 * max(size_hw)).all() for polygon in points):
         raise InputError("A polygon lies far outside its image or is not finite; correct or remove it.")
     rles = coco_mask.frPyObjects([polygon.ravel().tolist() for polygon in points], *size_hw)
-    return coco_mask.decode(coco_mask.merge(rles)).view(bool)
+    union = coco_mask.merge(rles)
+    return {"size": list(size_hw), "counts": union["counts"].decode("ascii")}
 
 
 def _decode_runs(counts: list, size_hw: tuple[int, int]) -> np.ndarray:
@@ -128,12 +134,7 @@ def read_coco(
 
 def load_json(path: Path, *, fields: tuple[str, ...]) -> dict:
     """Load a JSON object that has all of `fields`, or raise `InputError`."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"Cannot read the annotation file {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); download or write it again.") from error
+    content = read_json(path)
     missing = [field for field in fields if not isinstance(content, dict) or field not in content]
     if missing:
         raise InputError(f"{path} has no field '{missing[0]}'; check that it is a COCO-format annotation file.")

@@ -42,8 +42,21 @@ class PanopticSegments:
 
 def read_id_map(path: Path | str) -> np.ndarray:
     """Read a panoptic PNG as segment ids: int32 [H,W], 0 = unlabelled."""
-    rgb = read_image(path).astype(np.int32)
-    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+    return ids_of_colors(read_image(path))
+
+
+def ids_of_colors(rgb: np.ndarray) -> np.ndarray:
+    """R + 256 G + 65536 B of uint8 [H,W,3]: int32 [H,W]."""
+    ids = rgb[..., 2].astype(np.int32)
+    for channel in (1, 0):
+        ids <<= 8
+        ids |= rgb[..., channel]
+    return ids
+
+
+def colors_of_ids(ids: np.ndarray) -> np.ndarray:
+    """The inverse of `ids_of_colors`: uint8 [H,W,3] of integers below 2^24."""
+    return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
 
 
 def read_panoptic(
