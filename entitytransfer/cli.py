@@ -10,10 +10,21 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from entitytransfer.commands import consistency, convert, demo, doctor, evaluate, launch, pretrain, segment, stats
+from entitytransfer.commands import (
+    consistency,
+    convert,
+    demo,
+    doctor,
+    evaluate,
+    launch,
+    pretrain,
+    score,
+    segment,
+    stats,
+)
 from entitytransfer.commands.reporting import BAD_INPUT, report
 
-COMMANDS = (demo, segment, pretrain, evaluate, doctor, stats, consistency, launch, convert)
+COMMANDS = (demo, segment, pretrain, evaluate, score, doctor, stats, consistency, launch, convert)
 INTERRUPTED = 130
 
 

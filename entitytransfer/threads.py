@@ -1,11 +1,14 @@
 """Work beside the network: the next inputs are read and the last results written while it runs, within bounds."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Condition
 from typing import Generic, TypeVar
+
+from cropformer import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,6 +22,17 @@ def thread_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def workers_pool(workers: int | None) -> AbstractContextManager[ThreadPoolExecutor]:
+    """A `thread_pool` of as many threads as a user asks for; None = one for each processor.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"The number of workers must be at least 1, not {workers}.")
+    return thread_pool(workers or os.cpu_count() or 1)
 
 
 def started_ahead(items: Iterable[T], start: Callable[[T], R], *, ahead: int = 1) -> Iterator[R]:

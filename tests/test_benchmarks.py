@@ -206,6 +206,7 @@ def test_both_kinds_of_mask2former_take_a_step(contender):
         ["benchmarks.deformable_attention", "--size", "64x32"],
         ["benchmarks.training", "--size", "64x64", "--device", "cpu", "--contenders", "ours", training.PUBLISHED],
         ["benchmarks.loader", "--short-side", "1600", "--images", "2"],
+        ["benchmarks.scoring_maps", "--size", "160x120", "--images", "2"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -18,7 +18,7 @@ CATEGORY = 1
 class _Image:
     """One image as run lengths: COCO annotations and results that lack only the ids."""
 
-    key: tuple[str, str]
+    key: tuple[float, str, str]
     size_hw: tuple[int, int]
     truths: list[dict]
     results: list[dict]
@@ -57,7 +57,7 @@ class AveragePrecision:
         # Without "bbox", or the library would sort predictions into size ranges by the area of their boxes.
         self._images.append(
             _Image(
-                key=(str(sample.image_id), str(sample.image_path)),
+                key=_order(sample),
                 size_hw=sample.size_hw,
                 truths=[{"area": area, "segmentation": encoded} for area, encoded in areas if area],
                 results=[
@@ -89,6 +89,12 @@ class AveragePrecision:
         recall_at_50 = evaluation.eval["recall"][0, 0, 0, -1]  # [IoU,K,area,maxDets], all areas, 100 predictions
         values = [*evaluation.stats[: len(SUMMARY)], recall_at_50]
         return {key: float("nan") if value < 0 else float(value) for key, value in zip(METRICS, values)}
+
+
+def _order(sample: Sample) -> tuple[float, str, str]:
+    """Images with numbers as ids come in the order of these, as when files are scored; others by their text."""
+    number = sample.image_id if isinstance(sample.image_id, int) else float("inf")
+    return number, str(sample.image_id), str(sample.image_path)
 
 
 def _coco(images: list[_Image]) -> tuple[dict, list[dict]]:

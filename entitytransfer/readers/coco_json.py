@@ -12,6 +12,7 @@ import numpy as np
 from cropformer import Cut, InputError, cut_rles, rle
 from entitytransfer.adapter import Sample
 from entitytransfer.readers.annotation_index import AnnotationIndex, Texts, open_index
+from entitytransfer.readers.json_file import read_json
 
 _DAMAGED = "!"  # begins what stands in place of the counts of a damaged segmentation; no counts do
 _NO_CATEGORY = -1
@@ -138,7 +139,7 @@ def encode_segmentation(segmentation: list | dict, size_hw: tuple[int, int]) -> 
         InputError: the segmentation is damaged or belongs to an image of another size.
     """
     if isinstance(segmentation, list):
-        return rle.from_polygons(_check_polygons(segmentation, size_hw), size_hw)
+        return encode_polygons(segmentation, size_hw)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise InputError("A segmentation must be a list of polygons or an RLE; correct or remove it.")
     size, counts = segmentation["size"], segmentation["counts"]
@@ -151,8 +152,12 @@ def encode_segmentation(segmentation: list | dict, size_hw: tuple[int, int]) -> 
     return {"size": size, "counts": counts}
 
 
-def _check_polygons(polygons: list, size_hw: tuple[int, int]) -> list[np.ndarray]:
-    """Points of the polygons that enclose something, float64 [P,2] each."""
+def encode_polygons(polygons: list, size_hw: tuple[int, int]) -> rle.RLE:
+    """Encode the union of checked polygons.
+
+    Raises:
+        InputError: a polygon is damaged, or none encloses anything.
+    """
     try:
         points = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]  # [P*2] -> [P,2]
     except (TypeError, ValueError) as error:
@@ -163,7 +168,7 @@ def _check_polygons(polygons: list, size_hw: tuple[int, int]) -> list[np.ndarray
         raise InputError("A polygon must have at least three x, y pairs; correct or remove it.")
     if not all((np.abs(polygon) <= 2 * max(size_hw)).all() for polygon in points):
         raise InputError("A polygon lies far outside its image or is not finite; correct or remove it.")
-    return points
+    return rle.from_polygons(points, size_hw)
 
 
 def read_coco(
@@ -211,12 +216,7 @@ def listed_categories(content: Mapping[str, Any]) -> list[int]:
 
 def load_json(path: Path, *, fields: tuple[str, ...]) -> dict:
     """Load a JSON object that has all of `fields`, or raise `InputError`."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"Cannot read the annotation file {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); download or write it again.") from error
+    content = read_json(path)
     missing = [field for field in fields if not isinstance(content, dict) or field not in content]
     if missing:
         raise InputError(f"{path} has no field '{missing[0]}'; check that it is a COCO-format annotation file.")

@@ -26,15 +26,16 @@ class PanopticSegments:
         Raises:
             InputError: the PNG cannot be read or has another size than the image.
         """
-        return self._masks_of(np.moveaxis(self._read(), -1, 0))  # [H,W,3] -> [3,H,W]
+        return self._masks_of(self._read())
 
     def rles(self) -> list[rle.RLE]:
         """Return the masks as compressed COCO RLE. Raises InputError as `masks` does."""
-        return rle.encode_id_map(id_map_of(np.moveaxis(self._read(), -1, 0)), self.segment_ids)
+        return rle.encode_id_map(ids_of_colors(self._read()), self.segment_ids)
 
     def cut(self, cut: Cut) -> np.ndarray:
         """Return what a view shows of the segments: bool [N,h,w]. Raises InputError as `masks` does."""
-        return self._masks_of(cut_masks(np.moveaxis(self._read(), -1, 0), cut))
+        planes = cut_masks(np.moveaxis(self._read(), -1, 0), cut)  # [H,W,3] -> [3,H,W] -> [3,h,w]
+        return self._masks_of(np.moveaxis(planes, 0, -1))
 
     def _read(self) -> np.ndarray:
         """The PNG as it is, uint8 [H,W,3]."""
@@ -47,9 +48,9 @@ class PanopticSegments:
         return rgb
 
     def _masks_of(self, rgb: np.ndarray) -> np.ndarray:
-        """Masks of a part of the PNG: uint8 [3,h,w] to bool [N,h,w]."""
+        """Masks of a part of the PNG: uint8 [h,w,3] to bool [N,h,w]."""
         ids = np.asarray(self.segment_ids, dtype=np.int32)
-        return id_map_of(rgb)[None] == ids[:, None, None]  # [1,h,w] == [N,1,1] -> [N,h,w]
+        return ids_of_colors(rgb)[None] == ids[:, None, None]  # [1,h,w] == [N,1,1] -> [N,h,w]
 
     def labels(self) -> np.ndarray:
         """Return one class label per segment: int64 [N]."""
@@ -58,13 +59,21 @@ class PanopticSegments:
 
 def read_id_map(path: Path | str) -> np.ndarray:
     """Read a panoptic PNG as segment ids: int32 [H,W], 0 = unlabelled."""
-    return id_map_of(np.moveaxis(read_image(path), -1, 0))  # [H,W,3] -> [3,H,W]
+    return ids_of_colors(read_image(path))
 
 
-def id_map_of(rgb: np.ndarray) -> np.ndarray:
-    """Segment ids that the colours of a panoptic PNG stand for: uint8 [3,H,W] to int32 [H,W]."""
-    red, green, blue = rgb.astype(np.int32)
-    return red + 256 * green + 65536 * blue
+def ids_of_colors(rgb: np.ndarray) -> np.ndarray:
+    """R + 256 G + 65536 B of uint8 [H,W,3]: int32 [H,W]."""
+    ids = rgb[..., 2].astype(np.int32)
+    for channel in (1, 0):
+        ids <<= 8
+        ids |= rgb[..., channel]
+    return ids
+
+
+def colors_of_ids(ids: np.ndarray) -> np.ndarray:
+    """The inverse of `ids_of_colors`: uint8 [H,W,3] of integers below 2^24."""
+    return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
 
 
 def read_panoptic(

@@ -1,0 +1,41 @@
+"""JSON files of unknown origin: whatever is in them, reading gives Python values or one sentence."""
+
+import gc
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cropformer import InputError
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """Make millions of records without the collector of cycles, which would walk all of them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@paused_collector()
+def read_json(path: Path | str) -> Any:
+    """Load a JSON file.
+
+    Raises:
+        InputError: it cannot be read, is not JSON, is nested beyond reason, or does not fit into memory.
+    """
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))  # its bytes are let go before it is parsed
+    except OSError as error:
+        raise InputError(f"Cannot read the annotation file {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}); download or write it again.") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested too deeply for an annotation file; download or write it again.") from error
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory; split it or use a larger machine.") from error

@@ -1,0 +1,207 @@
+"""YouTube-VIS ground truth and results, video by video: every record checked, every mask a sound RLE.
+
+UVO's video files have the same format. N tracks · F frames · H, W image pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cropformer import rle
+from entitytransfer.readers.coco_json import load_json
+from entitytransfer.readers.records import Id, Record, by_id, is_finite, records, shown
+from entitytransfer.readers.run_lengths import check_rles
+from entitytransfer.readers.zipped_json import read_json_or_zip
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """The predicted or annotated tracks of one video.
+
+    Attributes:
+        masks: N tracks of F sound RLEs, None where the track is not visible.
+        areas: pixels of each mask, int64 [N,F], 0 for none.
+        mean_areas: over the frames in which a track has pixels, float64 [N]; it decides on the size range.
+        category_ids: int64 [N].
+        scores: float64 [N], 0 for ground truth.
+        is_crowd: bool [N], False for predictions.
+    """
+
+    masks: Sequence[Sequence[rle.RLE | None]]
+    areas: np.ndarray
+    mean_areas: np.ndarray
+    category_ids: np.ndarray
+    scores: np.ndarray
+    is_crowd: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of tracks."""
+        return len(self.masks)
+
+    def select(self, indices: np.ndarray) -> "Tracks":
+        """Some of the tracks, in the order of their indices."""
+        arrays = (self.areas, self.mean_areas, self.category_ids, self.scores, self.is_crowd)
+        return Tracks([self.masks[index] for index in indices.tolist()], *(array[indices] for array in arrays))
+
+    def best(self, limit: int) -> "Tracks":
+        """The ``limit`` tracks with the highest scores, best first; of equal ones the first."""
+        return self.select(np.argsort(-self.scores, kind="stable")[:limit])
+
+    def keep_best(self, top_k: int | None) -> "Tracks":
+        """The same tracks as `best` in the order in which they are; None = all."""
+        return self.select(np.sort(np.argsort(-self.scores, kind="stable")[:top_k]))
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video: its frame size, number of frames, and the records of its tracks, still encoded."""
+
+    size_hw: tuple[int, int]
+    num_frames: int
+    records: list[Record]
+
+
+@dataclass(frozen=True)
+class YtvisFile:
+    """Ground truth or results, by video id in ascending order; every video of the ground truth is there.
+
+    Attributes:
+        videos: video id → video.
+        category_numbers: the file's own category id → number from 1, in ascending order of the ids.
+    """
+
+    videos: dict[Id, Video]
+    category_numbers: dict[Id, int]
+
+
+def read_ytvis_truth(path: Path) -> YtvisFile:
+    """Index a ground-truth file.
+
+    Raises:
+        InputError: the file is not that, or a record is damaged or contradicts another; with file and record.
+    """
+    content = load_json(path, fields=("videos", "categories", "annotations"))
+    listed = by_id(records(content["videos"], source=path, kind="video"))
+    categories = by_id(records(content["categories"], source=path, kind="category"))
+    annotations = records(content["annotations"], source=path, kind="annotation")
+    by_id([one for one in annotations if "id" in one.content])
+    videos = {video_id: Video(video.size_hw(), _num_frames(video), []) for video_id, video in listed.items()}
+    return _sort_tracks(annotations, videos, {one: number for number, one in enumerate(categories, start=1)})
+
+
+def read_ytvis_results(path: Path, truth: YtvisFile) -> YtvisFile:
+    """Index a result file for this ground truth: a JSON list of video_id, category_id, score and segmentations.
+
+    `ytvis_writer` writes one. It may be in the zip that the server takes.
+
+    Raises:
+        InputError: the file is not that, or a prediction is about an unknown video; with file and record.
+    """
+    predictions = records(read_json_or_zip(path), source=path, kind="prediction")
+    videos = {video_id: Video(video.size_hw, video.num_frames, []) for video_id, video in truth.videos.items()}
+    return _sort_tracks(predictions, videos, truth.category_numbers)
+
+
+def annotated_tracks(video: Video, category_numbers: dict[Id, int]) -> Tracks:
+    """Decode the ground truth of a video; its ``areas``, if there, decide on size ranges, as in YTVOSeval."""
+    masks, areas = _masks(video)
+    stated = [_stated_areas(one, row) for one, row in zip(video.records, areas)]
+    for one in video.records:
+        for box in _frames_of(one, "bboxes", video.num_frames):
+            one.check_box(box)
+    return Tracks(
+        masks=masks,
+        areas=areas,
+        mean_areas=mean_areas(np.array(stated).reshape(areas.shape)),  # [N][F] -> [N,F]
+        category_ids=_categories(video.records, category_numbers, any_category=False),
+        scores=np.zeros(len(masks)),
+        is_crowd=np.array([one.flag("iscrowd") for one in video.records], dtype=bool),
+    )
+
+
+def predicted_tracks(video: Video, category_numbers: dict[Id, int], *, any_category: bool) -> Tracks:
+    """Decode the predictions of a video.
+
+    Args:
+        video: of the result file.
+        category_numbers: of the ground truth.
+        any_category: whether a category that the ground truth does not have is accepted.
+    """
+    masks, areas = _masks(video)
+    return Tracks(
+        masks=masks,
+        areas=areas,
+        mean_areas=mean_areas(areas),
+        category_ids=_categories(video.records, category_numbers, any_category=any_category),
+        scores=np.array([one.number("score") for one in video.records], dtype=np.float64),
+        is_crowd=np.zeros(len(masks), dtype=bool),
+    )
+
+
+def _num_frames(video: Record) -> int:
+    length = video.content.get("length", video.content.get("file_names"))
+    length = len(length) if isinstance(length, list) else length
+    if type(length) is not int or length < 1:
+        raise video.error(f"'length' must be the number of frames, not {shown(length)}")
+    return length
+
+
+def _sort_tracks(tracks: Sequence[Record], videos: dict[Id, Video], category_numbers: dict[Id, int]) -> YtvisFile:
+    for one in tracks:
+        one.lookup("video_id", videos).records.append(one)
+    return YtvisFile(videos, category_numbers)
+
+
+def _masks(video: Video) -> tuple[list[list[rle.RLE | None]], np.ndarray]:
+    """The masks of every track, None where it is not visible, and their areas int64 [N,F]."""
+    segmentations = [_frames_of(one, "segmentations", video.num_frames, required=True) for one in video.records]
+    places = [(n, f) for n, frames in enumerate(segmentations) for f, one in enumerate(frames) if one is not None]
+    checked, areas = check_rles(
+        [segmentations[n][f] for n, f in places],
+        [video.size_hw] * len(places),
+        lambda index, problem: video.records[places[index][0]].error(f"frame {places[index][1]}: {problem}"),
+    )
+    masks: list[list[rle.RLE | None]] = [[None] * video.num_frames for _ in video.records]
+    table = np.zeros((len(masks), video.num_frames), dtype=np.int64)
+    for (n, f), encoded, area in zip(places, checked, areas):
+        masks[n][f] = encoded
+        table[n, f] = area
+    return masks, table
+
+
+def _frames_of(record: Record, name: str, num_frames: int, *, required: bool = False) -> list[Any]:
+    """One value for each frame of the video; None in each if the field is not there and not required."""
+    values = record.field(name) if required else record.content.get(name) or [None] * num_frames
+    if not isinstance(values, list) or len(values) != num_frames:
+        count = f"{len(values)} entries" if isinstance(values, list) else shown(values)
+        raise record.error(
+            f"'{name}' must have one entry for each of the {num_frames} frames of its video, not {count}"
+        )
+    return values
+
+
+def _stated_areas(record: Record, areas: np.ndarray) -> list[float]:
+    values = _frames_of(record, "areas", len(areas))
+    for value in values:
+        if value is not None and not (is_finite(value) and value >= 0):
+            raise record.error(f"an area must be null or a number of at least 0, not {shown(value)}")
+    if "areas" not in record.content:
+        return areas.tolist()
+    return [0.0 if value is None else float(value) for value in values]
+
+
+def mean_areas(areas: np.ndarray) -> np.ndarray:
+    """Mean over the frames with pixels, float64 [N] from [N,F]; 0 for a track that has none."""
+    return np.array([row[row != 0].mean() if row.any() else 0.0 for row in areas])
+
+
+def _categories(tracks: Sequence[Record], numbers: dict[Id, int], *, any_category: bool) -> np.ndarray:
+    """int64 [N]; an accepted unknown category comes after the others."""
+    if any_category:
+        found = [one.lookup_or("category_id", numbers, len(numbers) + 1) for one in tracks]
+    else:
+        found = [one.lookup("category_id", numbers) for one in tracks]
+    return np.array(found, dtype=np.int64)
