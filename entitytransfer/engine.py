@@ -190,5 +190,6 @@ def _silence_known_warnings() -> None:
         ".*no `val_dataloader`.*",
         ".*smaller than the logging interval.*",
         ".*recommended to use .*sync_dist=True.*",
+        ".*broadcast_buffers. is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message)

@@ -82,11 +82,12 @@ def pretrain(
     )
     lightning.seed_everything(loop.seed, verbose=False)
     model = build(architecture, settings=settings)
-    for line in _start(model, init=init, init_backbone=init_backbone):
+    resume = None if dry_run else _resumed(loop, out)
+    start = _start(model, init=init, init_backbone=init_backbone)
+    for line in start if resume is None else [f"going on from {resume}"]:
         _say(trainer, line)
     _prepare(model, views=1 + data.crops, recompute=loop.checkpoint_activations)
     module = EntityTraining(model, loss=loss, optimisation=optimisation, evaluator=AveragePrecision())
-    resume = _resumed(loop, out) if not dry_run else None
     trainer.fit(
         module,
         training_loader(
@@ -105,6 +106,7 @@ def pretrain(
     weights = out / "weights.safetensors"
     if trainer.is_global_zero and not dry_run:
         save_checkpoint(weights, model.state_dict(), architecture=architecture, settings=settings)
+        print(f"The weights are in {weights}")
     return weights
 
 
@@ -129,7 +131,7 @@ def _start(model: EntitySegmenter, *, init: str | Path | None, init_backbone: Pa
         lines.append(f"{init}: {load_into(model, read_checkpoint(weights_path(init)))}")
     if init_backbone is not None:
         lines.append(f"{init_backbone}: {load_backbone(model.backbone, init_backbone)}")
-    return lines
+    return lines or ["init and init_backbone are null: the weights start from random numbers"]
 
 
 def _prepare(model: EntitySegmenter, *, views: int, recompute: bool) -> None:

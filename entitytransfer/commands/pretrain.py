@@ -17,7 +17,5 @@ def add_to(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from entitytransfer.config import run_pretrain
 
-    weights = run_pretrain(arguments.overrides, dry_run=arguments.dry_run)
-    if not arguments.dry_run:
-        print(f"The weights are in {weights}")
+    run_pretrain(arguments.overrides, dry_run=arguments.dry_run)
     return 0
