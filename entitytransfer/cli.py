@@ -41,7 +41,12 @@ def main(typed: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads of torch spin by default: on cores that other programs use too, that took 4 x the time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("Interrupted; the outputs finished so far are kept.", file=sys.stderr)
         return INTERRUPTED

@@ -1,6 +1,7 @@
 """The command line from outside: exit codes, and one sentence on the standard error stream for everything bad."""
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,6 +55,16 @@ def test_help_lists_exactly_the_commands_that_exist(capsys):
         *("demo", "segment", "pretrain", "evaluate", "score"),
         *("doctor", "stats", "consistency", "launch", "convert"),
     ]
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    entities = Path(__file__).parents[1] / "data" / "coco_tiny" / "instances.json"
+    command = [sys.executable, "-m", "entitytransfer", "consistency", "--first", entities, "--second", entities]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_waits_for_no_heavy_library():
