@@ -24,7 +24,11 @@ EAGER, OPENVINO, OPENVINO_BF16 = (
 FUSION = {"size": "4500x2700", "crops": "4", "queries": "100", "contender": "ours"}
 LARGE = {"size": "8660x5774", "contender": "ours"}
 STEP = {"size": "768x512", "contender": "ours"}
-LOADER = {"contender": "ours"}
+OURS = {"contender": "ours"}
+AP_1000, UVO_30 = (
+    {"task": task, "units": units, "contender": "ours"} for task, units in (("entity", "1000"), ("uvo", "30"))
+)
+MAPS, HCE = ({"case": case, "contender": "ours"} for case in ("maps", "hce"))
 TARGETS = (
     Target("1200x1800, Swin-T, 5 views, against published: CPU time", "inference", PHOTO, "cpu_s_ratio", 2.5),
     Target("the same: peak memory of the process", "inference", PHOTO, "peak_gib_median", 2.5, "GiB", at_least=False),
@@ -36,7 +40,14 @@ TARGETS = (
     Target("the same: extra memory", "fusion", FUSION, "extra_gib_median", 0.37, "GiB", at_least=False),
     Target("training step, 2 views of 512x768: CPU time", "training", STEP, "cpu_s_median", 43.8, "s", at_least=False),
     Target("the same: peak memory of the process", "training", STEP, "peak_gib_median", 4.8, "GiB", at_least=False),
-    Target("loading crops of 2700 px photos, against a plain loader: CPU time", "loader", LOADER, "cpu_s_ratio", 3),
+    Target("loading crops of 2700 px photos, against a plain loader: CPU time", "loader", OURS, "cpu_s_ratio", 3),
+    Target(
+        "entity AP, 1,000 images x 100 predictions, against pycocotools: CPU time", "scoring", AP_1000, "cpu_s_ratio", 4
+    ),
+    Target("track AP at UVO's size, against merging pairs: CPU time", "scoring", UVO_30, "cpu_s_ratio", 10),
+    Target("VPQ and STQ, against reading every window: CPU time", "scoring_video_panoptic", OURS, "cpu_s_ratio", 15),
+    Target("five map measures, 2048x1536, against the plain way: CPU time", "scoring_maps", MAPS, "cpu_s_ratio", 1),
+    Target("HCE, 2048x1536, against the plain way: CPU time", "scoring_maps", HCE, "cpu_s_ratio", 1),
     Target("peak memory from 12 to 50 MP, in id maps' growth", "memory", LARGE, "growth", 4.2, at_least=False),
 )
 SECTIONS = (
@@ -53,6 +64,9 @@ SECTIONS = (
     Section("training", "training"),
     Section("training_cuda", "training_cuda"),
     Section("loader", "loader"),
+    Section("scoring", "scoring"),
+    Section("scoring_video_panoptic", "scoring_video_panoptic"),
+    Section("scoring_maps", "scoring_maps"),
 )
 CURVES = {"megapixels": "megapixels of the photo", "queries": "queries", "views": "views"}
 

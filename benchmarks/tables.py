@@ -20,6 +20,8 @@ NOTES = {
     "weights": "weights",
     "growth": "growth, in that of the id map",
     "gpu": "GPU",
+    "measured_on": "measured on",
+    "frames_run": "frames run",
 }
 MACHINE = ("commit", "date", "cpu", "cores", "threads", "python", *VERSIONS)
 NOT_MEASURED = "Not measured yet."
