@@ -54,9 +54,12 @@ def test_a_checkpoint_is_a_model_with_the_averaged_weights(tmp_path, whole):
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 2)])
 def test_another_number_of_processes_goes_on_with_the_same_step(tmp_path, whole, before, after):
-    """Two groups of a step in one process, or one in each of two: equal up to the order of sums."""
+    """Four groups of a step in one process, or two in each of two: equal up to the order of sums.
+
+    Six steps move a weight by up to 6e-3; what Adam makes of sums in another order was measured to be 8e-6.
+    """
     assert tiny_run.run_apart(tmp_path, "--kill-at-step=4", processes=before) != 0
     assert steps_behind(last_checkpoint(tmp_path)) == 2
     assert tiny_run.run_apart(tmp_path, processes=after) == 0
     for name, tensor in weights(tmp_path / "weights.safetensors").items():
-        torch.testing.assert_close(tensor, whole[name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(tensor, whole[name], rtol=0, atol=5e-5)

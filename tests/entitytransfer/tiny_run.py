@@ -38,14 +38,14 @@ ARCHITECTURE = Architecture(
 
 
 def run(out: Path) -> Path:
-    """Six steps of two groups of two photos, a checkpoint after every second one, and a validation in the middle."""
+    """Six steps of four groups of one photo, a checkpoint after every second one, and a validation in the middle."""
     torch.set_num_threads(1)  # sums in one order
     photos = SetSource(str(PHOTOS))
     return pretrain(
         ARCHITECTURE,
         settings=TestSettings(short_side=64, max_side=96, crops=0, min_score=0.1),
         data=DataOptions(
-            (photos,), photos, BatchSize(total=4, at_once=2), short_sides=(64, 80), max_side=96, workers=0
+            (photos,), photos, BatchSize(total=4, at_once=1), short_sides=(64, 80), max_side=96, workers=0
         ),
         loss=SetLoss(points=64),
         optimisation=Optimisation(lr=1e-3, max_steps=STEPS),
