@@ -50,7 +50,9 @@ class TrackEval(COCOeval):
 
     def computeIoU(self, imgId: int, catId: int) -> np.ndarray:
         """The IoU of the best predicted and all annotated tracks of a video, [D,G]."""
-        truths, detections = ([one for c in self.params.catIds for one in some[imgId, c]] for some in (self._gts, self._dts))
+        truths, detections = (
+            [one for c in self.params.catIds for one in some[imgId, c]] for some in (self._gts, self._dts)
+        )
         order = np.argsort([-one["score"] for one in detections], kind="mergesort")[: self.params.maxDets[-1]]
         return np.array(
             [[track_iou(detections[i]["segmentations"], one["segmentations"]) for one in truths] for i in order]
