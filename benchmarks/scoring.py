@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.measure, Path(arguments.folder))))
         return
     cases = CASES if arguments.case is None else [Case(**json.loads(arguments.case))]
-    with tempfile.TemporaryDirectory() as folder:
+    with nullcontext(arguments.files) if arguments.files else tempfile.TemporaryDirectory() as folder:
         for case in cases:
             for row in measure_case(case, Path(folder), repeats=arguments.repeats, peer_videos=arguments.peer_videos):
                 print(f"{describe(row)}; {row['memory_gib']} GiB, files {row['files_gib']} GiB")
@@ -75,6 +76,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--case", help='one case instead of all, such as {"task": "uvo", "units": 30}')
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes for each case and contender")
     parser.add_argument("--peer-videos", type=int, default=2, help="videos that YTVOSeval is measured on")
+    parser.add_argument("--files", type=Path, help="folder that keeps the generated files for another run")
     parser.add_argument("--out", type=Path, default=RESULTS / "scoring.csv", help="CSV to append to")
     parser.add_argument("--dry-run", action="store_true", help="print only; write no row")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # the fresh process

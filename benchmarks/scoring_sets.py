@@ -62,9 +62,14 @@ def write_videos(
 
 
 def draw_boxes(generator: np.random.Generator, count: int, size_hw: tuple[int, int]) -> np.ndarray:
-    """Boxes x, y, width, height [N,4]: sides from a twentieth to more than half of the image, most of them short."""
+    """Boxes x, y, width, height [N,4]: sides from a twentieth to more than half of the image, most of them short.
+
+    The sides are spread evenly over this range in every set of boxes, so that images and videos cost about the same.
+    """
     size_wh = np.array(size_hw[::-1])
-    sides = size_wh * np.exp(generator.uniform(np.log(0.05), np.log(0.6), (count, 2)))
+    places = np.stack([generator.permutation(count) for _ in range(2)], axis=1)
+    share = (places + generator.uniform(0, 1, (count, 2))) / count
+    sides = size_wh * np.exp(np.log(0.05) + share * np.log(0.6 / 0.05))
     return np.concatenate([generator.uniform(0, 1, (count, 2)) * (size_wh - sides), sides], axis=1)
 
 

@@ -110,61 +110,62 @@ def _measure(texts: Sequence[str], pixels: np.ndarray) -> tuple[np.ndarray, np.n
     """
     numbers, starts = _unpack("".join(texts), np.array([len(text) for text in texts]))
     counts = np.diff(starts, append=len(numbers))
-    runs, rows, is_filler = _runs(numbers, starts, counts)
+    runs, rows = _runs(numbers, starts, counts)
     sums = np.add.reduceat(runs, rows, axis=1)  # [2,N]
     is_bad = sums.sum(axis=0) != pixels
     if runs.min() < 0:
         is_bad |= np.minimum.reduceat(runs.min(axis=0), rows) < 0
     if is_bad.any():
         raise _BadRLE(int(is_bad.argmax()), _NOT_THE_SIZE)
-    _, empty = np.nonzero((runs == 0) & ~is_filler)
+    allowed = 1 + (counts % 2 == 0) + (numbers[starts] == 0)  # fillers, and a first run of nothing
     has_empty_runs = np.zeros(len(texts), dtype=bool)
-    has_empty_runs[np.searchsorted(rows, empty, side="right") - 1] = True
+    if runs.size - np.count_nonzero(runs) != allowed.sum():
+        has_empty_runs = np.add.reduceat(runs == 0, rows, axis=1, dtype=np.int64).sum(axis=0) > allowed
     return sums[0], has_empty_runs
 
 
-def _runs(numbers: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The runs of all masks as pairs of an inside and an outside run.
+def _runs(numbers: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The runs of all masks as pairs, an inside and an outside run, int64 [2,P], and the first pair of each mask, [N].
 
-    The first pair of a mask holds its first run, which is outside. In the pairs after it each number is the difference
-    to the pair before.
-
-    Returns:
-        The pairs, int64 [2,P]; the first one of each mask, [N]; and which runs may be 0, bool [2,P]: the first run
-        of a mask, and those that are not in its text and only make its first and last pair complete.
+    The first pair holds the first run, which is outside. In the pairs after it each number is the difference to the
+    pair before. A filler of 0 completes the first pair, and the last one if it needs it.
     """
     num_pairs = 1 + counts // 2
     first = np.cumsum(num_pairs) - num_pairs
     last = (first + num_pairs - 1)[counts % 2 == 0]
-    table = np.zeros((int(num_pairs.sum()), 2), dtype=np.int64)
-    table.reshape(-1)[np.arange(len(numbers)) + np.repeat(2 * first + 1 - starts, counts)] = numbers  # [P,2] -> [2P]
-    table[first] = 0
-    runs = np.cumsum(table.T, axis=1)  # [2,P]
-    runs -= np.repeat(runs[:, first], num_pairs, axis=1)
+    is_number = np.ones((int(num_pairs.sum()), 2), dtype=bool)
+    is_number[first, 0] = is_number[last, 1] = False
+    changes = np.zeros(is_number.shape, dtype=np.int64)
+    changes[is_number] = numbers
+    changes[first] = 0
+    totals = np.add.reduceat(changes.T, first, axis=1)  # [2,N]
+    changes[first[1:]] = -totals.T[:-1]  # every mask starts at 0 again
+    runs = np.cumsum(changes.T, axis=1)  # [2,P]
     runs[1, first] = numbers[starts]
     runs[1, last] = 0
-    is_filler = np.zeros(runs.shape, dtype=bool)
-    is_filler[:, first] = True
-    is_filler[1, last] = True
-    return runs, first, is_filler
+    return runs, first
 
 
 def _unpack(text: str, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of all masks, int64 [R], and where each mask starts in them, [N]."""
+    """The numbers of all masks, int64 [R], and where each mask starts in them, [N].
+
+    Most numbers are one character, so that only the others are put together.
+    """
     groups = np.frombuffer(text.encode("ascii"), dtype=np.uint8) - np.uint8(48)  # below "0" it wraps to above 63
     ends = np.cumsum(lengths)
-    last = np.flatnonzero((groups & 0x20) == 0)  # without bit 5 a number ends
-    digits = np.diff(last, prepend=-1)
+    goes_on = np.flatnonzero(groups & 0x20)  # with bit 5 the number has another group, a higher one
+    owners = goes_on - np.arange(goes_on.size)
+    places = np.arange(goes_on.size) - np.searchsorted(owners, owners)
     is_bad = (groups[ends - 1] & 0x20) != 0
-    if groups.max() > 63 or digits.max(initial=0) > _MAX_CHARACTERS_PER_RUN:
-        wrong = np.concatenate([np.flatnonzero(groups > 63), last[digits > _MAX_CHARACTERS_PER_RUN]])
+    if groups.max() > 63 or places.max(initial=0) > _MAX_CHARACTERS_PER_RUN - 2:
+        wrong = np.concatenate([np.flatnonzero(groups > 63), goes_on[places > _MAX_CHARACTERS_PER_RUN - 2]])
         is_bad[np.searchsorted(ends, wrong, side="right")] = True
     if is_bad.any():
         raise _BadRLE(int(is_bad.argmax()), _NOT_TEXT)
-    values = ((groups[last] & 0x1F) ^ 0x10).astype(np.int64) - 0x10  # the last group is the highest, with the sign
-    longer, place = np.flatnonzero(digits > 1), 1
-    while longer.size:
-        values[longer] = (values[longer] << 5) + (groups[last[longer] - place] & 0x1F)
-        place += 1
-        longer = longer[digits[longer] > place]
-    return values, np.searchsorted(last, ends - lengths)
+    highest = groups[(groups & 0x20) == 0]
+    numbers = (highest ^ 0x10).astype(np.int64) - 0x10  # bit 4 is the sign
+    longer, lower_groups = np.unique(owners, return_counts=True)
+    numbers[longer] <<= 5 * lower_groups
+    np.add.at(numbers, owners, (groups[goes_on] & 0x1F).astype(np.int64) << (5 * places))
+    begins = ends - lengths
+    return numbers, begins - np.searchsorted(goes_on, begins)
