@@ -22,6 +22,8 @@ NOTES = {
     "gpu": "GPU",
     "measured_on": "measured on",
     "frames_run": "frames run",
+    "memory_gib": "memory GiB",
+    "files_gib": "files GiB",
 }
 MACHINE = ("commit", "date", "cpu", "cores", "threads", "python", *VERSIONS)
 NOT_MEASURED = "Not measured yet."
