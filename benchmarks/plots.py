@@ -28,6 +28,7 @@ OURS = {"contender": "ours"}
 AP_1000, UVO_30 = (
     {"task": task, "units": units, "contender": "ours"} for task, units in (("entity", "1000"), ("uvo", "30"))
 )
+MEMORY_1000, MEMORY_40 = ({"task": task, "units": units} for task, units in (("entity", "1000"), ("uvo", "40")))
 MAPS, HCE = ({"case": case, "contender": "ours"} for case in ("maps", "hce"))
 TARGETS = (
     Target("1200x1800, Swin-T, 5 views, against published: CPU time", "inference", PHOTO, "cpu_s_ratio", 2.5),
@@ -45,6 +46,22 @@ TARGETS = (
         "entity AP, 1,000 images x 100 predictions, against pycocotools: CPU time", "scoring", AP_1000, "cpu_s_ratio", 4
     ),
     Target("track AP at UVO's size, against merging pairs: CPU time", "scoring", UVO_30, "cpu_s_ratio", 10),
+    Target(
+        "peak memory from 200 to 1,000 images, in the files' growth",
+        "scoring_memory",
+        MEMORY_1000,
+        "growth_of_files",
+        0.5,
+        at_least=False,
+    ),
+    Target(
+        "peak memory from 10 to 40 videos, in the files' growth",
+        "scoring_memory",
+        MEMORY_40,
+        "growth_of_files",
+        0.1,
+        at_least=False,
+    ),
     Target("VPQ and STQ, against reading every window: CPU time", "scoring_video_panoptic", OURS, "cpu_s_ratio", 15),
     Target("five map measures, 2048x1536, against the plain way: CPU time", "scoring_maps", MAPS, "cpu_s_ratio", 1),
     Target("HCE, 2048x1536, against the plain way: CPU time", "scoring_maps", HCE, "cpu_s_ratio", 1),
@@ -65,6 +82,7 @@ SECTIONS = (
     Section("training_cuda", "training_cuda"),
     Section("loader", "loader"),
     Section("scoring", "scoring"),
+    Section("scoring_memory", "scoring_memory"),
     Section("scoring_video_panoptic", "scoring_video_panoptic"),
     Section("scoring_maps", "scoring_maps"),
 )

@@ -4,6 +4,9 @@ Every run is a fresh process, the contenders in turns; it counts the whole call,
 but not the imports. The official way of tracks is measured on ``--peer-videos`` and its seconds are multiplied up; the
 column measured_on says so. The numbers of both are compared on the files that both read. The memory of ours, beside
 the size of the files, is that above the imported modules. One row for each contender goes to ``results/scoring.csv``.
+
+With ``--memory`` only the peak memory of ours is measured, at two sizes of each task, and how much it grows for each
+byte by which the files grow. These rows go to ``results/scoring_memory.csv``.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -53,6 +57,7 @@ class Case:
 
 
 CASES = (Case("entity", 250), Case("entity", 1000), Case("uvo", 8), Case("uvo", 30))
+MEMORY_CASES = (Case("entity", 200), Case("entity", 1000)), (Case("uvo", 10), Case("uvo", 40))
 
 
 def main() -> None:
@@ -61,13 +66,11 @@ def main() -> None:
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, Path(arguments.folder))))
         return
-    cases = CASES if arguments.case is None else [Case(**json.loads(arguments.case))]
     with nullcontext(arguments.files) if arguments.files else tempfile.TemporaryDirectory() as folder:
-        for case in cases:
-            for row in measure_case(case, Path(folder), repeats=arguments.repeats, peer_videos=arguments.peer_videos):
-                print(f"{describe(row)}; {row['memory_gib']} GiB, files {row['files_gib']} GiB")
-                if not arguments.dry_run:
-                    append_row(arguments.out, row)
+        for row in measure_memory(Path(folder)) if arguments.memory else measure_all(arguments, Path(folder)):
+            print(f"{describe(row)}; {row['memory_gib']} GiB, files {row['files_gib']} GiB")
+            if not arguments.dry_run:
+                append_row(arguments.out or RESULTS / f"scoring{'_memory' if arguments.memory else ''}.csv", row)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -77,11 +80,32 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes for each case and contender")
     parser.add_argument("--peer-videos", type=int, default=2, help="videos that YTVOSeval is measured on")
     parser.add_argument("--files", type=Path, help="folder that keeps the generated files for another run")
-    parser.add_argument("--out", type=Path, default=RESULTS / "scoring.csv", help="CSV to append to")
+    parser.add_argument("--memory", action="store_true", help="measure only how peak memory grows")
+    parser.add_argument("--out", type=Path, help="CSV to append to")
     parser.add_argument("--dry-run", action="store_true", help="print only; write no row")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # the fresh process
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def measure_all(arguments: argparse.Namespace, folder: Path) -> Iterator[dict[str, object]]:
+    """The rows of all cases, or of the one that was asked for."""
+    for case in CASES if arguments.case is None else [Case(**json.loads(arguments.case))]:
+        yield from measure_case(case, folder, repeats=arguments.repeats, peer_videos=arguments.peer_videos)
+
+
+def measure_memory(
+    folder: Path, pairs: Sequence[tuple[Case, Case]] = MEMORY_CASES, *, repeats: int = 1
+) -> Iterator[dict[str, object]]:
+    """The rows of two sizes of each task; the larger one says by how many bytes the peak grows for one of the files."""
+    for pair in pairs:
+        runs = [alternate(MODULE, ["ours"], ["--folder", str(case.write(folder))], repeats=repeats) for case in pair]
+        few, many = (of_case["ours"][0] for of_case in runs)
+        growth = (many["extra_gib"] - few["extra_gib"]) / (many["files_gib"] - few["files_gib"])
+        for case, run, grown in zip(pair, (few, many), ("", round(growth, 3))):
+            row = finish(run, 1.0, "", 0.0) | {"growth_of_files": grown}
+            kept = {name: row[name] for name in ("cpu_s", "memory_gib", "files_gib", "growth_of_files")}
+            yield from comparison_rows(MODULE, asdict(case), {"ours": [kept]}, peer="")
 
 
 def measure_case(case: Case, folder: Path, *, repeats: int, peer_videos: int) -> list[dict[str, object]]:
@@ -117,7 +141,7 @@ def finish(run: dict[str, object], factor: float, measured_on: str, difference: 
         "cpu_s": run["cpu_s"] * factor,
         "wall_s": run["wall_s"] * factor,
         "measured_on": measured_on + (", multiplied up" if factor > 1 else ""),
-        "memory_gib": round(run["extra_gib"], 3),
+        "memory_gib": round(run["extra_gib"], 4),
         "files_gib": round(run["files_gib"], 3),
         "max_difference": difference,
     }

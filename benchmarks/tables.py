@@ -24,6 +24,7 @@ NOTES = {
     "frames_run": "frames run",
     "memory_gib": "memory GiB",
     "files_gib": "files GiB",
+    "growth_of_files": "memory growth, in that of the files",
 }
 MACHINE = ("commit", "date", "cpu", "cores", "threads", "python", *VERSIONS)
 NOT_MEASURED = "Not measured yet."

@@ -27,13 +27,17 @@ from .cuts import Cut, cut_image, cut_masks, cut_rles, reduced_scale
 from .entities import Entities
 from .errors import InputError, JobError
 from .files import atomic_path
-from .fusion import Source, fuse
+from .fitting import CLASS_HEAD
+from .frame_queries import FrameQueries, Source, frame_queries
+from .fusion import fuse, whole_masks
 from .hub.download import HubFile, download
 from .hub.published import PUBLISHED_WEIGHTS
 from .images import IMAGE_SUFFIXES, read_image, read_reduced
 from .load_report import LoadReport
 from .loading import build_from, load, load_with_report, weights_path
 from .losses import SetLoss, cropformer_losses
+from .low_rank import add_low_rank, merge_low_rank
+from .mask_probs import mask_probs
 from .memory import parse_memory
 from .model import CropFormer
 from .multi_scale import segment_multi_scale
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
+    "CLASS_HEAD",
     "Checkpoint",
     "ColorJitter",
     "CropFormer",
@@ -66,6 +71,7 @@ __all__ = [
     "Entities",
     "EntitySegmenter",
     "EntityTraining",
+    "FrameQueries",
     "HubFile",
     "IMAGE_SUFFIXES",
     "InputError",
@@ -83,6 +89,7 @@ __all__ = [
     "TrainingBatch",
     "TrainingCrop",
     "Views",
+    "add_low_rank",
     "atomic_path",
     "batch_views",
     "build",
@@ -100,6 +107,7 @@ __all__ = [
     "draw_semantic_crop",
     "draw_training_crop",
     "fixed_places",
+    "frame_queries",
     "fuse",
     "join_cuts",
     "load",
@@ -108,6 +116,8 @@ __all__ = [
     "load_with_report",
     "make_clip_views",
     "make_views",
+    "merge_low_rank",
+    "mask_probs",
     "named_architecture",
     "parse_memory",
     "read_checkpoint",
@@ -120,6 +130,7 @@ __all__ = [
     "segment_multi_scale",
     "training_views",
     "weights_path",
+    "whole_masks",
     "with_association",
     "with_pixels",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from .architecture import Architecture, BackboneNumbers, HorNetNumbers, ResNetNumbers, SwinNumbers, TestSettings
@@ -13,7 +15,12 @@ from .predictor import EntitySegmenter
 from .query_decoder import QueryDecoder
 
 
-def build(architecture: Architecture, *, settings: TestSettings | None = None) -> EntitySegmenter:
+def build(
+    architecture: Architecture,
+    *,
+    settings: TestSettings | None = None,
+    classes: dict[str, list[Any]] | None = None,
+) -> EntitySegmenter:
     """A model with random weights from its numbers; ``settings`` default to the published test size."""
     a = architecture
     backbone = build_backbone(a.backbone_config())
@@ -34,7 +41,8 @@ def build(architecture: Architecture, *, settings: TestSettings | None = None) -
         feedforward=a.decoder_feedforward,
     )
     parts = (backbone, pixel_decoder, query_decoder, build_association(a))
-    return EntitySegmenter(*parts, architecture=a, settings=settings or TestSettings(crops=_default_crops(a)))
+    settings = settings or TestSettings(crops=_default_crops(a))
+    return EntitySegmenter(*parts, architecture=a, settings=settings, classes=classes)
 
 
 def _default_crops(architecture: Architecture) -> int:

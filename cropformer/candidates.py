@@ -16,7 +16,7 @@ from torch import Tensor
 from .tiling import TileGroup, Tiling
 
 _BLOCK = 16  # queries in one product: always as many, so that no bound on the memory changes how logits are rounded
-_BYTES_PER_PIXEL = 24  # of all temporaries of a tile
+BYTES_PER_PIXEL = 24  # of all temporaries of a tile
 _CPU_PIXELS = 2**17  # that are worked on at a time: more would leave the cache of a core
 
 
@@ -57,7 +57,7 @@ def candidates(
     block_bytes = 4 * _BLOCK * sum(plane[0].numel() for plane in planes)
     blocks = 1 if on_cpu else max(1, memory // 2 // block_bytes)
     for chunk in mask_embeddings.split(blocks * _BLOCK):
-        logits = [_logits(chunk, plane) for plane in planes]
+        logits = [view_logits(chunk, plane) for plane in planes]
         together = 1 if on_cpu else len(chunk)
         for first in range(0, len(chunk), together):
             some = [masks[first : first + together] for masks in logits]
@@ -65,8 +65,8 @@ def candidates(
                 yield Candidate([masks[i] for masks in some], steps)
 
 
-def _logits(mask_embeddings: Tensor, plane: Tensor) -> Tensor:
-    """Masks of Q queries in one view, float [Q,h,w], a full block at a time."""
+def view_logits(mask_embeddings: Tensor, plane: Tensor) -> Tensor:
+    """Masks of Q queries [Q,C] in one view [C,h,w], float [Q,h,w], a full block at a time."""
     padded = F.pad(mask_embeddings, (0, 0, 0, -len(mask_embeddings) % _BLOCK))
     masks = plane.new_empty(len(padded), *plane.shape[1:], dtype=torch.float32)
     for block, out in zip(padded.split(_BLOCK), masks.split(_BLOCK)):
@@ -81,7 +81,7 @@ def _plan(
     reached = tiling.reached(logits) & (free > 0)
     counts = torch.stack([reached[:, group.start : group.stop].sum(1) for group in tiling.groups], dim=1)
     parts = iter(reached.nonzero()[:, 1].split(counts.flatten().tolist()))  # [Q,G] -> [QG]
-    pixels = memory // _BYTES_PER_PIXEL
+    pixels = memory // BYTES_PER_PIXEL
     if free.device.type == "cpu":
         pixels = min(pixels, _CPU_PIXELS)
     largest = max(1, pixels // math.prod(tiling.tile_hw))

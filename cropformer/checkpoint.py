@@ -1,6 +1,7 @@
 """Checkpoints: weights in any known layout read safely into a model, and written in our layout or the official one.
 
-Our files are safetensors; their metadata holds a JSON ``Architecture`` and the test settings of the weights.
+Our files are safetensors; their metadata holds a JSON ``Architecture``, the test settings of the weights and, where it
+is known, what their classes mean.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -20,7 +22,7 @@ from .architecture import Architecture, TestSettings, infer_architecture, infer_
 from .containers.tensor_files import read_tensor_file
 from .errors import InputError
 from .files import atomic_path
-from .fitting import misfit, resize_table
+from .fitting import CLASS_HEAD, misfit, resize_table
 from .layouts import official, translate
 from .load_report import ABSENT, LoadReport, Reinitialised, Resized
 
@@ -37,6 +39,7 @@ class Checkpoint:
         architecture: the model they fit; of a lone backbone, the published CropFormer on it. None if a lone backbone
             does not tell its numbers.
         settings: how the weights are to be tested.
+        classes: what the classes mean, as the file says: plain lists by name, "names" among them. None if it does not.
     """
 
     path: Path
@@ -45,6 +48,7 @@ class Checkpoint:
     ignored: tuple[str, ...]
     architecture: Architecture | None
     settings: TestSettings
+    classes: dict[str, list[Any]] | None = None
 
     @property
     def is_backbone(self) -> bool:
@@ -78,9 +82,12 @@ def _stated(metadata: Mapping[str, str], path: Path) -> dict:
         architecture = Architecture(**json.loads(metadata["architecture"]))
         architecture.backbone_config()
         settings = TestSettings(**json.loads(metadata.get("settings", "{}")))
+        classes = json.loads(metadata["classes"]) if "classes" in metadata else None
+        if classes is not None and len(classes["names"]) != architecture.num_classes:
+            raise ValueError(f"{len(classes['names'])} names for {architecture.num_classes} classes")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} states an architecture unknown to this version ({error}); update it") from error
-    return {"architecture": architecture, "settings": settings}
+    return {"architecture": architecture, "settings": settings, "classes": classes}
 
 
 def _inferred(checkpoint: Checkpoint) -> Checkpoint:
@@ -114,11 +121,16 @@ def _note_licence(checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
-def load_into(model: nn.Module, checkpoint: Checkpoint) -> LoadReport:
+def load_into(model: nn.Module, checkpoint: Checkpoint, *, class_head: bool = True) -> LoadReport:
     """Fill a model with what fits, and report.
 
     The model keeps its own values where the file has none, or has a class head for another number of classes or
     another number of queries. Tables of relative positions for another window are resized bicubically.
+
+    Args:
+        model: what is filled.
+        checkpoint: what with.
+        class_head: whether the model has the classes of the file; otherwise it keeps its own class head.
 
     Raises:
         InputError: if the tensors are those of another model, or of another kind of number, or none of them fits.
@@ -130,6 +142,8 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> LoadReport:
     for name, target in own.items():
         tensor = checkpoint.state.get(name)
         reason = ABSENT if tensor is None else misfit(name, tensor, target, path=checkpoint.path)
+        if name in CLASS_HEAD and not class_head:
+            reason = reason or "made for other classes"
         if reason:
             fresh.append(Reinitialised(name, tuple(target.shape), reason))
             continue
@@ -177,9 +191,13 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> LoadReport:
     return report
 
 
-def describe(architecture: Architecture, settings: TestSettings) -> dict[str, str]:
+def describe(
+    architecture: Architecture, settings: TestSettings, classes: Mapping[str, Sequence[Any]] | None = None
+) -> dict[str, str]:
     """What our files say of their model beside its tensors."""
-    return {"architecture": json.dumps(asdict(architecture)), "settings": json.dumps(asdict(settings))}
+    stated = {"architecture": asdict(architecture), "settings": asdict(settings)}
+    stated |= {} if classes is None else {"classes": dict(classes)}
+    return {name: json.dumps(value) for name, value in stated.items()}
 
 
 def save_checkpoint(
@@ -188,14 +206,15 @@ def save_checkpoint(
     *,
     architecture: Architecture,
     settings: TestSettings,
+    classes: Mapping[str, Sequence[Any]] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write our safetensors atomically; floating tensors are stored as ``dtype``.
+    """Write our safetensors atomically; floating tensors are stored as ``dtype``, ``classes`` as in ``Checkpoint``.
 
     Raises:
         InputError: if the place cannot be written or the disk is full.
     """
-    metadata = {"format": "pt"} | describe(architecture, settings)
+    metadata = {"format": "pt"} | describe(architecture, settings, classes)
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(_stored(state, dtype), metadata=metadata))  # save_file would hide system errors
 

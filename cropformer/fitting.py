@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .errors import InputError
 
-_CLASSES = ("query_decoder.class_head.weight", "query_decoder.class_head.bias")
+CLASS_HEAD = ("query_decoder.class_head.weight", "query_decoder.class_head.bias")
 _QUERIES = (
     "query_decoder.query_features.weight",
     "query_decoder.query_positions.weight",
@@ -31,8 +31,8 @@ def misfit(name: str, tensor: Tensor, target: Tensor, *, path: Path) -> str:
     if tensor.shape == target.shape:
         return ""
     if tensor.ndim == target.ndim and tensor.shape[1:] == target.shape[1:]:
-        if name in _CLASSES or name in _QUERIES:
-            kind = "outputs" if name in _CLASSES else "queries"
+        if name in CLASS_HEAD or name in _QUERIES:
+            kind = "outputs" if name in CLASS_HEAD else "queries"
             return f"{len(tensor)} {kind} in the file, {len(target)} in the model"
         if name.endswith("relative_position_bias_table") and window_of(len(tensor)):
             return ""

@@ -10,8 +10,8 @@ Shapes: B images, T views, F frames, Q queries, N tiles, H and W image pixels, h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,17 +19,14 @@ from torch import Tensor
 from . import rle
 from .candidates import Candidate, candidates
 from .entities import Entities
-from .errors import InputError
+from .frame_queries import FrameQueries, Source, frame_queries
+from .memory import temporaries_bound
 from .painting import Painting
 from .queries import Queries
-from .tiling import make_tiling
 from .views import Views
 
 Compat = Literal["official"] | None
-Source = Literal["B-OC", "B-O", "B-C", "I-O"]
-"""Which predictions are fused (Table 8b): of the Batch or Image decoder, of the Original view, the Crops, or both."""
 
-_DEFAULT_MEMORY = 256 * 2**20  # bytes
 _LEAST_QUALITY = 0.499  # the mean of probabilities above one half, with room for rounding
 
 
@@ -65,17 +62,28 @@ def fuse(
     Raises:
         InputError: if there is no such source, or the memory is not positive.
     """
-    if source not in get_args(Source):
-        raise InputError(f"there is no prediction source {source!r}; the sources are {', '.join(get_args(Source))}")
-    if max_memory is not None and max_memory <= 0:
-        raise InputError(f"max_memory is {max_memory} bytes; give a positive number, or None for the default")
-    rules = _Rules(min_score, official=compat == "official", overlap=overlap, memory=max_memory or _DEFAULT_MEMORY)
-    results = []
-    for image in range(len(views.image_sizes_hw)):
-        for frame in sorted(set(views.frames)):
-            members = [t for t, f in enumerate(views.frames) if f == frame]
-            results.append(_fuse_frame(queries, views, image, members, source=source, rules=rules))
-    return results
+    rules = _Rules(min_score, official=compat == "official", overlap=overlap, memory=temporaries_bound(max_memory))
+    frames = frame_queries(queries, views, source=source, two_step=rules.official)
+    return [_fuse_frame(frame, rules=rules) for frame in frames]
+
+
+@torch.inference_mode()
+def whole_masks(frame: FrameQueries, *, max_memory: int | None = None) -> Entities:
+    """The mask of every query whatever its class says, with all its pixels; those without a pixel are left out.
+
+    Args:
+        frame: the queries of one image.
+        max_memory: see ``fuse``.
+
+    Returns:
+        Masks that may overlap, best score first, which here is the mean mask probability inside the mask.
+
+    Raises:
+        InputError: if the memory is not positive.
+    """
+    certain = replace(frame, class_scores=torch.ones_like(frame.class_scores))
+    rules = _Rules(0.0, official=False, overlap=True, memory=temporaries_bound(max_memory))
+    return _fuse_frame(certain, rules=rules)
 
 
 @dataclass(frozen=True)
@@ -88,38 +96,18 @@ class _Rules:
     memory: int
 
 
-def _fuse_frame(
-    queries: Queries, views: Views, image: int, members: list[int], *, source: Source, rules: _Rules
-) -> Entities:
-    """One image, or one frame of a clip, from its views ``members``."""
-    chosen, row, members = _choose(queries, image, members, views=len(views.frames), source=source)
-    features = chosen.mask_features[row]  # [T,C,h,w]
-    # The image decoder's queries hold one view each, as their only one.
-    planes = [features[t] for t in ([0] if source == "I-O" else members)]
-    height, width = features.shape[-2:]
-    tiling = make_tiling(
-        views, image, members, grid_hw=(height, width), two_step=rules.official, device=features.device
-    )
-    class_scores, order = chosen.class_scores()[row].sort(descending=True, stable=True)
+def _fuse_frame(frame: FrameQueries, *, rules: _Rules) -> Entities:
+    """One image, or one frame of a clip."""
+    class_scores, order = frame.class_scores.sort(descending=True, stable=True)
     strong = [score for score in class_scores.tolist() if score >= rules.min_score]
-    order = order[: len(strong)]
-    painting = Painting(tiling, count=len(order))
-    walk = candidates(chosen.mask_embeddings[row, order], planes, tiling, free=painting.free, memory=rules.memory)
+    asked = frame.select(order[: len(strong)])
+    painting = Painting(frame.tiling, count=len(strong))
+    walk = candidates(asked.mask_embeddings, asked.planes, asked.tiling, free=painting.free, memory=rules.memory)
     claims = [
         _claim(candidate, class_score, painting, number=number, rules=rules)
         for number, (class_score, candidate) in enumerate(zip(strong, walk), start=1)
     ]
-    return _entities(chosen, row, order, claims, painting, rules=rules)
-
-
-def _choose(
-    queries: Queries, image: int, members: list[int], *, views: int, source: Source
-) -> tuple[Queries, int, list[int]]:
-    """The queries to read, their row in the batch, and the views to fuse, for one prediction source."""
-    if source == "I-O" and queries.per_view is not None:
-        return queries.per_view, image * views + members[0], members[:1]
-    kept = {"B-OC": members, "B-O": members[:1], "B-C": members[1:] or members, "I-O": members[:1]}
-    return queries, image, kept[source]
+    return _entities(asked, claims, painting, rules=rules)
 
 
 @dataclass(frozen=True)
@@ -168,21 +156,18 @@ def _visible(candidate: Candidate, painting: Painting, *, number: int, official:
     return torch.cat(totals).sum(), torch.cat(areas).sum()
 
 
-def _entities(
-    queries: Queries, row: int, order: Tensor, claims: list[_Claim], painting: Painting, *, rules: _Rules
-) -> Entities:
-    """The entities that are kept, as read from a GPU in one go."""
-    nothing = [order.new_zeros(0)]
+def _entities(frame: FrameQueries, claims: list[_Claim], painting: Painting, *, rules: _Rules) -> Entities:
+    """The entities that are kept, one claim for each query of the frame, as read from a GPU in one go."""
+    nothing = [frame.query_ids.new_zeros(0)]
     kept = torch.cat([*nothing, *(claim.kept[None] for claim in claims)]).nonzero()[:, 0].tolist()
     scores = torch.cat([*nothing, *(claim.score[None] for claim in claims)]).tolist()
-    query_ids = order.cpu()[kept]
     rles = [mask for claim in claims for mask in claim.rles]
     return Entities.from_rles(
-        painting.tiling.size_hw,
+        frame.size_hw,
         rles if rules.overlap else painting.encode([i + 1 for i in kept]),
         [scores[i] for i in kept],
-        queries.labels()[row].cpu()[query_ids].numpy(),
-        embeddings=queries.embeddings[row].float().cpu()[query_ids].numpy(),
-        query_ids=query_ids.numpy(),
+        frame.labels.cpu()[kept].numpy(),
+        embeddings=frame.embeddings.cpu()[kept].numpy(),
+        query_ids=frame.query_ids.cpu()[kept].numpy(),
         sort=not rules.official,
     )

@@ -59,7 +59,7 @@ def build_from(checkpoint: Checkpoint) -> EntitySegmenter:
             "`entitytransfer convert --model`"
         )
     try:
-        return build(checkpoint.architecture, settings=checkpoint.settings)
+        return build(checkpoint.architecture, settings=checkpoint.settings, classes=checkpoint.classes)
     except Exception as error:  # the numbers in a file can be anything
         reason = str(error).partition("\n")[0]
         raise InputError(f"{checkpoint.path} describes a model that cannot be built ({reason}); update it") from error

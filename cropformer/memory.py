@@ -15,6 +15,7 @@ from .errors import InputError
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 VIEWS_AT_ONCE = 8  # more do not make an accelerator faster
 FLOAT_BYTES = 4
+TEMPORARIES = 256 * 2**20  # bytes that fusion and heads take unless told otherwise
 TEMPORARY_PLANES = 6  # stride-4 maps of C channels that one view needs while it is encoded; measured with Swin-T
 
 
@@ -32,6 +33,17 @@ def parse_memory(bound: str | int | None) -> int | None:
     if size <= 0:
         raise InputError(f"max_memory is {bound!r}, which is no amount of memory; write it like 2GB, 500MB or 1.5GiB")
     return size
+
+
+def temporaries_bound(max_memory: int | None) -> int:
+    """Bytes that the temporaries of fusion and heads may take; None for the default.
+
+    Raises:
+        InputError: if they are not positive.
+    """
+    if max_memory is not None and max_memory <= 0:
+        raise InputError(f"max_memory is {max_memory} bytes; give a positive number, or None for the default")
+    return max_memory or TEMPORARIES
 
 
 @dataclass(frozen=True)

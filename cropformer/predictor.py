@@ -3,59 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
-import torch
 from torch import nn
 
-from .architecture import Architecture, TestSettings
 from .entities import Entities
 from .errors import InputError
-from .fusion import Compat, Source, fuse
+from .frame_queries import Source
+from .fusion import Compat, fuse
 from .hub.sharing import push_to_hub, save_pretrained
+from .image_predictor import ImagePredictor, Precision
 from .images import ImageLike
-from .memory import NetworkMemory, parse_memory
-from .model import CropFormer
-from .pixel_decoder import PixelDecoder
-from .query_decoder import QueryDecoder
-from .views import Views, batch_views, check_crop_ratio, make_clip_views, make_views
-
-Precision = Literal["fp32", "bf16"]
-"""Of the matrix products of the network; sums, positions and masks are in fp32 with both."""
+from .memory import parse_memory
+from .views import make_clip_views
 
 
-class EntitySegmenter(CropFormer):
-    """CropFormer with the five-line user interface.
-
-    Args:
-        backbone: see ``CropFormer``.
-        pixel_decoder: likewise.
-        query_decoder: likewise.
-        association: likewise.
-        architecture: the numbers it was built from, saved with its weights.
-        settings: test size, crops and score threshold that come with the weights; arguments override them.
-
-    Raises:
-        InputError: if the numbers do not fit together.
-    """
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        pixel_decoder: PixelDecoder,
-        query_decoder: QueryDecoder,
-        association: nn.Module | None,
-        *,
-        architecture: Architecture,
-        settings: TestSettings,
-    ) -> None:
-        super().__init__(backbone, pixel_decoder, query_decoder, association, batch_layers=architecture.batch_layers)
-        check_crop_ratio(settings.crop_ratio)
-        self.architecture = architecture
-        self.settings = settings
+class EntitySegmenter(ImagePredictor):
+    """CropFormer with the five-line user interface; its arguments are those of ``ImagePredictor``."""
 
     def segment(
         self,
@@ -127,45 +94,21 @@ class EntitySegmenter(CropFormer):
         max_memory: str | int | None = None,
         precision: Precision = "fp32",
     ) -> list[Entities]:
-        """Every entity of each image; arguments as in ``segment``.
-
-        Images whose views have one size share a batch: the result for an image never depends on its neighbours.
-        """
-        s = self.settings
-        crops = s.crops if crops is None else crops
-        bound = parse_memory(max_memory)
-        if precision not in get_args(Precision):
-            raise InputError(f"there is no precision {precision!r}; use {' or '.join(get_args(Precision))}")
-        if source == "B-C" and crops == 0:
+        """Every entity of each image; arguments as in ``segment``, batches as in ``predict``."""
+        if source == "B-C" and (self.settings.crops if crops is None else crops) == 0:
             raise InputError("source B-C fuses the crops alone, and crops=0 leaves none; use crops=4 or another source")
-        views = [
-            make_views(
-                image,
-                crops=crops,
-                short_side=short_side or s.short_side,
-                max_side=max_side or s.max_side,
-                crop_ratio=s.crop_ratio if crop_ratio is None else crop_ratio,
-            )
-            for image in images
-        ]
-        results: dict[int, Entities] = {}
-        options = {"min_score": min_score, "source": source, "compat": compat, "overlap": overlap}
-        for chosen in self._groups(views, bound):
-            joined = batch_views([views[i] for i in chosen])
-            found = self._infer(joined, **options, max_memory=bound, precision=precision)
-            results.update(zip(chosen, found))
-        return [results[i] for i in range(len(views))]
-
-    def _groups(self, views: Sequence[Views], bound: int | None) -> Iterator[list[int]]:
-        """Indices of images that go through the network together: of one canvas, and as many as the bound allows."""
-        for canvas in dict.fromkeys(item.pixels.shape for item in views):
-            same = [i for i, item in enumerate(views) if item.pixels.shape == canvas]
-            size = self._memory(canvas).images_at_once(bound, images=len(same))
-            yield from (same[i : i + size] for i in range(0, len(same), size))
-
-    def _memory(self, canvas: torch.Size) -> NetworkMemory:
-        """What views [...,T,3,H,W] need."""
-        return NetworkMemory.estimate(canvas[-2:], views=canvas[-4], channels=self.pixel_decoder.channels)
+        bound = parse_memory(max_memory)
+        options = {"source": source, "compat": compat, "overlap": overlap, "max_memory": bound}
+        return self.predict(
+            images,
+            partial(fuse, min_score=self._min_score(min_score, compat), **options),
+            crops=crops,
+            short_side=short_side,
+            max_side=max_side,
+            crop_ratio=crop_ratio,
+            max_memory=bound,
+            precision=precision,
+        )
 
     def segment_clip(
         self,
@@ -182,27 +125,12 @@ class EntitySegmenter(CropFormer):
         """
         s = self.settings
         sides = {"short_side": short_side or s.short_side, "max_side": max_side or s.max_side}
-        return self._infer(make_clip_views(frames, **sides), min_score=min_score)
+        views = make_clip_views(frames, **sides)
+        return self._predict_views(views, partial(fuse, min_score=self._min_score(min_score)))
 
-    @torch.inference_mode()
-    def _infer(
-        self,
-        views: Views,
-        *,
-        min_score: float | None,
-        source: Source = "B-OC",
-        compat: Compat = None,
-        overlap: bool = False,
-        max_memory: int | None = None,
-        precision: Precision = "fp32",
-    ) -> list[Entities]:
-        views = views.to(self.device)
-        min_score = 0.0 if compat else self.settings.min_score if min_score is None else min_score
-        at_once = self._memory(views.pixels.shape).views_at_once(max_memory, images=len(views.pixels))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            queries = self(views, views_at_once=at_once)
-        chosen = {"source": source, "compat": compat, "overlap": overlap}
-        return fuse(queries, views, min_score=min_score, **chosen, max_memory=max_memory)
+    def _min_score(self, given: float | None, compat: Compat = None) -> float:
+        """The threshold to use: the published pipeline has none."""
+        return 0.0 if compat else self.settings.min_score if given is None else given
 
     def with_openvino_backbone(self, *, precision: Precision = "fp32") -> EntitySegmenter:
         """The same model with its backbone run by OpenVINO on the CPU, for inference; weights are shared.

@@ -9,9 +9,9 @@ Shapes: T views, Q queries, N tiles, R tile rows, C tile columns, y and x pixels
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -85,10 +85,27 @@ class Tiling:
         Exactly one half, and so not inside, where a tile is smaller than the largest one.
         """
         rows, columns = self.rows[tiles], self.columns[tiles]
-        first, *others = (self.maps[t].paste_back(logits[t], rows, columns).sigmoid_() for t in views)
-        for probs in others:
-            first += probs
-        return first.div_(len(views))
+        return _mean_probs(self.maps[t].paste_back(logits[t], rows, columns) for t in views)
+
+    def strips(self) -> list[list[tuple[TileGroup, Tensor]]]:
+        """The tiles of each of the R tile rows, group by group: the group, and their tile columns int64 [n]."""
+        rows, strips = self.rows.tolist(), [[] for _ in self.borders[0][1:]]
+        for group in self.groups:
+            for row, tiles in groupby(range(group.start, group.stop), key=rows.__getitem__):
+                strips[row].append((group, self.columns[list(tiles)]))
+        return strips
+
+    def strip_probs(self, logits: Mapping[int, Tensor], row: int, columns: Tensor, *, views: Sequence[int]) -> Tensor:
+        """``fused_probs`` of Q queries at N tiles of a tile row, from what it reads [Q,r,w] of each view; [N,Q,y,x]."""
+        return _mean_probs(self.maps[t].paste_strip(logits[t], row, columns) for t in views)
+
+
+def _mean_probs(logits: Iterable[Tensor]) -> Tensor:
+    """Mean probability over views, in the memory of the first of their logits."""
+    first, *others = (values.sigmoid_() for values in logits)
+    for probs in others:
+        first += probs
+    return first.div_(1 + len(others))
 
 
 def make_tiling(

@@ -7,7 +7,7 @@ process that accumulates and many processes side by side compute the same step.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import lightning
@@ -17,12 +17,12 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from .checkpoint import describe
-from .entities import Entities
 from .fusion import fuse
 from .losses import Normalisers, SetLoss, cropformer_losses
 from .model import CropFormer
 from .optimisation import Optimisation, parameter_groups
 from .predictor import EntitySegmenter
+from .queries import Queries
 from .training_counts import StepCounts
 from .training_views import TrainingBatch
 from .views import Target, Views
@@ -31,7 +31,7 @@ from .views import Target, Views
 class Evaluator(Protocol):
     """What validation needs of an evaluator: collect results, then give named numbers and start anew."""
 
-    def update(self, entities: Any, sample: Any) -> None:
+    def update(self, result: Any, sample: Any) -> None:
         """Take the result for one sample."""
 
     def compute(self) -> dict[str, float]:
@@ -42,7 +42,7 @@ class Evaluator(Protocol):
 
 
 class EntityTraining(lightning.LightningModule):
-    """One model, one loss, one optimiser; validates by fusing views and asking an evaluator.
+    """One model, one loss, one optimiser; validates by asking an evaluator about what it predicts.
 
     A step whose loss or gradient is not finite changes no weight, but counts as a step.
 
@@ -50,6 +50,7 @@ class EntityTraining(lightning.LightningModule):
         model: what is trained.
         loss: set loss for both levels.
         optimisation: numbers of the optimiser.
+        predict: makes results of the queries and views of B images, one for each.
         evaluator: judge of the validation samples; None skips validation.
 
     Attributes:
@@ -62,11 +63,13 @@ class EntityTraining(lightning.LightningModule):
         *,
         loss: SetLoss,
         optimisation: Optimisation,
+        predict: Callable[[Queries, Views], list[Any]] = fuse,
         evaluator: Evaluator | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.loss, self.optimisation, self.evaluator = model, loss, optimisation, evaluator
+        self.model, self.loss, self.optimisation = model, loss, optimisation
+        self.predict, self.evaluator = predict, evaluator
         self.health: Counter[str] = Counter()
         self._gradient_norm = torch.tensor(0.0)
         if optimisation.backbone_lr_factor == 0:
@@ -143,13 +146,13 @@ class EntityTraining(lightning.LightningModule):
         numbers = {"gradient_norm": self._gradient_norm, **health}
         self.log_dict({f"health/{name}": float(value) for name, value in numbers.items()}, batch_size=1)
 
-    def validation_step(self, batch: tuple[Views, list[Any]], _: int) -> list[Entities]:
-        """Fuse the views of a batch of samples and hand the entities to the evaluator; callbacks see them too."""
+    def validation_step(self, batch: tuple[Views, list[Any]], _: int) -> list[Any]:
+        """Predict a batch of samples and hand the results to the evaluator; callbacks see them too."""
         views, samples = batch
-        found = fuse(self.model(views), views)
-        for entities, sample in zip(found, samples):
-            self.evaluator.update(entities, sample)
-        return found
+        results = self.predict(self.model(views), views)
+        for result, sample in zip(results, samples):
+            self.evaluator.update(result, sample)
+        return results
 
     def on_validation_epoch_end(self) -> None:
         """Log what the evaluator found."""
@@ -165,7 +168,7 @@ class EntityTraining(lightning.LightningModule):
         """Write beside the tensors what the shapes do not tell, so that ``load`` takes the checkpoint."""
         checkpoint["health"] = dict(self.health)
         if isinstance(self.model, EntitySegmenter):
-            checkpoint.update(describe(self.model.architecture, self.model.settings))
+            checkpoint.update(describe(self.model.architecture, self.model.settings, self.model.classes))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""

@@ -46,6 +46,12 @@ class ViewMap:
         window = logits[self.rows.reads[rows][:, :, None], self.columns.reads[columns][:, None]]  # [N,r,c]
         return self.rows.weights[rows] @ window @ self.columns.weights[columns].mT
 
+    def paste_strip(self, logits: Tensor, row: int, columns: Tensor) -> Tensor:
+        """``paste_back`` for Q queries at N tiles of one tile row; its logits [Q,r,w] to float [N,Q,y,x]."""
+        windows = logits[:, :, self.columns.reads[columns]].permute(2, 0, 1, 3)  # [Q,r,N,c] -> [N,Q,r,c]
+        wide = windows.flatten(1, 2) @ self.columns.weights[columns].mT  # [N,Q,r,c] -> [N,Qr,c]; [N,Qr,x]
+        return self.rows.weights[row] @ wide.unflatten(1, logits.shape[:2])  # [N,Qr,x] -> [N,Q,r,x]
+
     def maxima(self, logits: Tensor) -> Tensor:
         """The largest of the logits [Q,h,w] that each tile reads, float [Q,R,C]: no pixel of the tile is above it."""
         by_row = logits[:, self.rows.reads].amax(2)  # [Q,R,r,w] -> [Q,R,w]

@@ -1,17 +1,46 @@
-"""The narrow interface between data on disk and everything above it: one dataset item as a `Sample`.
+"""The narrow interface between a dataset and everything above it: its items as `Sample`, its four parts as `Adapter`.
 
-Legend: N entities · H, W image pixels.
+Legend: N entities · K classes · H, W image pixels · h, w pixels of a view.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 
-from cropformer import Cut, InputError, cut_image, read_image, read_reduced, reduced_scale, rle
+from cropformer import (
+    Cut,
+    Entities,
+    InputError,
+    Queries,
+    Views,
+    cut_image,
+    read_image,
+    read_reduced,
+    reduced_scale,
+    rle,
+)
+from entitytransfer.classes import Classes
+
+
+@dataclass(frozen=True)
+class Truth:
+    """All that is annotated in one image, as metrics count it: crowds and hidden regions are among it.
+
+    Attributes:
+        rles: compressed COCO RLE, N of them.
+        labels: int64 [N].
+        areas: float64 [N], as the annotation states them: size ranges, and the unions of panoptic quality, go by these.
+        is_crowd: bool [N].
+    """
+
+    rles: list[rle.RLE]
+    labels: np.ndarray
+    areas: np.ndarray
+    is_crowd: np.ndarray
 
 
 class Annotation(Protocol):
@@ -31,6 +60,9 @@ class Annotation(Protocol):
 
     def labels(self) -> np.ndarray:
         """Return one class label per mask: int64 [N]."""
+
+    def truth(self) -> Truth:
+        """Return all that is annotated, as metrics count it."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +142,124 @@ class Sample:
         """Return the class label of each entity: int64 [N], all 0 in a class-agnostic set."""
         return self.annotation.labels()
 
+    def truth(self) -> Truth:
+        """Return all that is annotated, as metrics count it. Raises InputError as `entity_masks` does."""
+        return self.annotation.truth()
+
     def _check_size(self, size_hw: tuple[int, int]) -> None:
         if size_hw != self.size_hw:
             raise InputError(
                 f"{self.image_path} has height and width {size_hw} but its annotation says "
                 f"{self.size_hw}; put back the original image or regenerate the annotation."
             )
+
+
+class SampleSet(Sequence[Sample]):
+    """The samples of a set and the classes that they are labelled with.
+
+    Args:
+        samples: may be an index that makes each sample when it is asked for.
+        classes: the meaning of their labels.
+    """
+
+    def __init__(self, samples: Sequence[Sample], classes: Classes) -> None:
+        self._samples = samples
+        self.classes = classes
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "SampleSet": ...
+
+    def __getitem__(self, index: "int | slice") -> "Sample | SampleSet":
+        """One sample, or the set of some."""
+        found = self._samples[index]
+        return SampleSet(found, self.classes) if isinstance(index, slice) else found
+
+    @property
+    def sizes_hw(self) -> np.ndarray | None:
+        """Height and width of every image, int64 [images,2], where the index of the set has them."""
+        return getattr(self._samples, "sizes_hw", None)
+
+    @property
+    def entity_counts(self) -> np.ndarray | None:
+        """Number of entities of every image, int64 [images], where the index of the set has them."""
+        return getattr(self._samples, "entity_counts", None)
+
+
+Result = Entities | np.ndarray
+"""What a head says about one image: entities, or a grey map, uint8 [H,W], 255 = certainly foreground."""
+
+
+@dataclass(frozen=True)
+class LabelledMasks:
+    """What a model shall learn of one image.
+
+    Attributes:
+        masks: of each view bool [N,h,w].
+        labels: int64 [N], each below K.
+    """
+
+    masks: list[np.ndarray]
+    labels: np.ndarray
+
+
+class Head(Protocol):
+    """What the queries of a model mean on a dataset: how they become results.
+
+    Attributes:
+        task: "entity", "instance", "panoptic", "semantic" or "dichotomous"; it decides in which files results are
+            written.
+        classes: K classes, for which the model needs a class head of as many.
+    """
+
+    task: str
+    classes: Classes
+
+    def predict(self, queries: Queries, views: Views) -> list[Result]:
+        """The results for the B images of a batch."""
+
+
+class Evaluator(Protocol):
+    """A metric: takes the result for one sample after another, then gives named numbers."""
+
+    def update(self, result: Result, sample: Sample) -> None:
+        """Add one image."""
+
+    def compute(self, units: np.ndarray | None = None) -> dict[str, float]:
+        """The numbers over all images that all processes have added since the last reset; nan where undefined.
+
+        Args:
+            units: indices of the images to count, in the order of their ids, once for every time they are named;
+                None counts each once.
+        """
+
+    def reset(self) -> None:
+        """Forget all images."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """All that a transfer needs to know about a dataset and a task: from disk to metric in four functions.
+
+    Attributes:
+        read: root folder and the dataset's own options → samples and their classes.
+        build_target: a sample and the cuts that its views show → what the model shall learn.
+        build_head: classes → how queries become results.
+        build_evaluator: classes → how results are judged.
+    """
+
+    read: Callable[..., SampleSet]
+    build_target: Callable[[Sample, Sequence[Cut]], LabelledMasks]
+    build_head: Callable[[Classes], Head]
+    build_evaluator: Callable[[Classes], Evaluator]
+
+
+def labelled_masks(sample: Sample, cuts: Sequence[Cut]) -> LabelledMasks:
+    """The target of most datasets: every entity with its label."""
+    return LabelledMasks(sample.cut_masks(cuts), sample.labels())

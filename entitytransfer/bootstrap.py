@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cropformer import InputError
+from entitytransfer.console import followed
 from entitytransfer.scorecard import Interval
 
 CONFIDENCE = 0.95
@@ -34,7 +35,8 @@ def percentile_intervals(
     if draws == 0 or not units.size:
         return None
     generator = np.random.default_rng(seed)
-    samples = [dict(measure(np.sort(generator.choice(units, size=units.size)))) for _ in range(draws)]
+    numbers = followed(range(draws), name="resamplings", total=draws)
+    samples = [dict(measure(np.sort(generator.choice(units, size=units.size)))) for _ in numbers]
     return {name: _interval(np.array([sample[name] for sample in samples], dtype=np.float64)) for name in samples[0]}
 
 

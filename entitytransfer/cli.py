@@ -11,20 +11,39 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from entitytransfer.commands import (
+    compare,
     consistency,
     convert,
     demo,
     doctor,
     evaluate,
+    finetune,
     launch,
+    prepare,
     pretrain,
     score,
     segment,
     stats,
+    zeroshot,
 )
 from entitytransfer.commands.reporting import BAD_INPUT, report
 
-COMMANDS = (demo, segment, pretrain, evaluate, score, doctor, stats, consistency, launch, convert)
+COMMANDS = (
+    demo,
+    segment,
+    pretrain,
+    finetune,
+    evaluate,
+    zeroshot,
+    compare,
+    score,
+    prepare,
+    doctor,
+    stats,
+    consistency,
+    launch,
+    convert,
+)
 INTERRUPTED = 130
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
@@ -26,6 +26,9 @@ from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.predictions import ensure_writable
 from entitytransfer.sampling import BatchSize
 
+if TYPE_CHECKING:
+    from entitytransfer.training_run import TrainingRun
+
 
 def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The config ``name`` with ``key=value`` overrides, resolved to plain containers.
@@ -44,26 +47,45 @@ def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
     """Compose the pretraining config, save it beside the outputs, and train; returns the path of the weights."""
-    from entitytransfer.engine import LoopOptions, is_first_process
     from entitytransfer.pretrain import pretrain
 
     config = composed("pretrain", overrides)
+    start = {"init": config["init"], "init_backbone": _path(config["init_backbone"])}
+    return pretrain(model_architecture(config["model"]), _training_run(config, dry_run=dry_run), **start)
+
+
+def run_finetune(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
+    """Compose the fine-tuning config, save it beside the outputs, and train; returns the path of the weights."""
+    from entitytransfer.finetune import finetune
+    from entitytransfer.init_weights import named_weights
+
+    config = composed("finetune", overrides)
+    model = config["model"]
+    init = named_weights(config["init"], model=model["name"])
+    numbers = {"around_backbone": model_architecture(model), "num_queries": model["num_queries"]}
+    return finetune(init, _training_run(config, dry_run=dry_run), **numbers)
+
+
+def _training_run(config: dict[str, Any], *, dry_run: bool) -> TrainingRun:
+    """The run that a config means, which is saved beside its outputs."""
+    from entitytransfer.adaptation import Adaptation
+    from entitytransfer.engine import LoopOptions, is_first_process
+    from entitytransfer.training_run import TrainingRun
+
     trainer = _without(config["trainer"], "max_steps", "images")
-    out = Path(config["out"])
-    if is_first_process() and not dry_run:
-        save_config(out, config)
-    return pretrain(
-        model_architecture(config["model"]),
+    run = TrainingRun(
         settings=TestSettings(**config["test"]),
         data=data_options(config["data"], config["batch"]),
         loss=SetLoss(**config["loss"]),
         optimisation=Optimisation(max_steps=step_count(config["trainer"], config["batch"]), **config["optimisation"]),
         loop=LoopOptions(seed=config["seed"], **trainer),
-        out=out,
-        init=config["init"],
-        init_backbone=_path(config["init_backbone"]),
+        out=Path(config["out"]),
+        adaptation=Adaptation(**_tuples(config["adaptation"])),
         dry_run=dry_run,
     )
+    if is_first_process() and not dry_run:
+        save_config(run.out, config)
+    return run
 
 
 def run_evaluate(
@@ -76,17 +98,63 @@ def run_evaluate(
         shard: (i, n); None takes the share of this process among those that were started together.
         dry_run: print a forecast and write nothing.
     """
-    from entitytransfer.evaluate import EvaluateOptions, evaluate, process_shard
+    from entitytransfer.evaluate import evaluate, process_shard
+    from entitytransfer.evaluate_options import EvaluateOptions
 
     config = composed("evaluate", overrides)
     own = {field.name: config[field.name] for field in fields(EvaluateOptions) if field.name in config}
     shard = process_shard() if shard is None else shard
+    if config["test"].pop("min_score") is not None:
+        raise InputError("evaluate has no test.min_score; give head.min_score.")
     options = EvaluateOptions(**{**own, **config["test"], "out": Path(config["out"]), "shard": shard})
     source = evaluation_source(config["data"])
     if shard[0] == 1 and not dry_run:
         read = {"root": source.root, "dataset": source.dataset, "options": source.options}
         save_config(options.out, {**own, "data": read, "test": config["test"]})
     return evaluate(source, options, dry_run=dry_run)
+
+
+def run_zeroshot(
+    overrides: Sequence[str], *, shard: tuple[int, int] | None = None, dry_run: bool = False
+) -> Iterator[str]:
+    """Compose the zero-shot config, and measure recalls as it says, see ``zeroshot``.
+
+    Args:
+        overrides: ``key=value``; a key that the config does not have is an option of the dataset.
+        shard: as in ``run_evaluate``.
+        dry_run: print a forecast and write nothing.
+
+    Yields:
+        What to print: recall and protocol of each run, then the table of all runs of the folder.
+    """
+    from entitytransfer.evaluate import process_shard
+    from entitytransfer.evaluate_options import EvaluateOptions
+    from entitytransfer.zeroshot import GALLERY, RecallOptions, overlaps, recall_of_file, recall_of_weights
+    from entitytransfer.zeroshot_table import write_table
+
+    config = composed("zeroshot", _with_dataset_options("zeroshot", overrides))
+    source = SetSource(root=str(config["root"]), dataset=config["dataset"], options=config["options"])
+    file, shard = _path(config["predictions"]), process_shard() if shard is None else shard
+    own = {field.name: config[field.name] for field in fields(EvaluateOptions) if field.name in config}
+    prediction = EvaluateOptions(**{**own, **config["test"], "out": Path(config["out"]), "shard": shard})
+    if file is not None and dry_run:
+        raise InputError("--dry-run forecasts how long predicting takes; leave predictions= out.")
+    scores = []
+    for overlap in overlaps(config["overlap"], default=file is not None):
+        name = config["name"] if file is None else config["name"] or file.stem
+        options = RecallOptions(out=prediction.out, name=name, overlap=overlap, examples=config["examples"])
+        folder = options.folder(source.dataset)
+        if shard[0] == 1 and not dry_run:
+            save_config(folder, config)
+        if file is None:
+            score = recall_of_weights(source, prediction, options, dry_run=dry_run)
+        else:
+            score = recall_of_file(source, file, options)
+        if score is not None:
+            scores.append(score)
+            yield f"{score.table()}\n\nOpen {folder / GALLERY / 'index.html'} in a browser.\n"
+    if scores:
+        yield write_table(prediction.out)
 
 
 def save_config(out: Path, config: dict[str, Any]) -> None:
@@ -96,6 +164,14 @@ def save_config(out: Path, config: dict[str, Any]) -> None:
     with atomic_path(ensure_writable(out) / "config.yaml") as temporary:
         temporary.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     save_run_record(out, config)
+
+
+def _with_dataset_options(name: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides of a config in which keys that it does not have are put below ``options``."""
+    with initialize_config_module("entitytransfer.configs", version_base="1.3"):
+        known = compose(name).keys()
+    keys = [override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides]
+    return [text if key in known else f"++options.{text.lstrip('+~')}" for key, text in zip(keys, overrides)]
 
 
 def evaluation_source(data: dict[str, Any]) -> SetSource:

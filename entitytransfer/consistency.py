@@ -5,7 +5,7 @@ categories are compared over pairs of entities that are the same region for both
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
 from cropformer import Entities, InputError, rle
-from entitytransfer.adapter import Sample
+from entitytransfer.adapter import Sample, Truth
 from entitytransfer.console import followed
 from entitytransfer.evaluators.average_precision import AveragePrecision
 from entitytransfer.readers.coco_json import load_json, read_coco
@@ -127,8 +127,8 @@ def compare(first: Annotator, second: Annotator, *, pairing: Pairing = "iou") ->
     entities, pairs = [], []
     for image_id in followed(shared, name="images", total=len(shared)):
         ours, theirs = _entities(first.samples[image_id]), _entities(second.samples[image_id])
-        forward.update(theirs, first.samples[image_id])
-        backward.update(ours, second.samples[image_id])
+        forward.update(theirs, _annotated(first.samples[image_id], ours))
+        backward.update(ours, _annotated(second.samples[image_id], theirs))
         entities.append((len(ours), len(theirs)))
         pairs.append(_pair(ours, theirs, pairing=pairing))
     counts = np.sum(entities, axis=0).tolist()
@@ -175,6 +175,22 @@ def _entities(sample: Sample) -> Entities:
     rles, labels = sample.entity_rles(), sample.labels()
     visible = [index for index, encoded in enumerate(rles) if rle.area(encoded)]
     return Entities.from_rles(sample.size_hw, [rles[i] for i in visible], np.ones(len(visible)), labels[visible])
+
+
+def _annotated(sample: Sample, entities: Entities) -> Sample:
+    """The sample as if nothing else were annotated in it: no crowd, and nothing without a pixel."""
+    return replace(sample, annotation=_Entities(entities))
+
+
+@dataclass(frozen=True)
+class _Entities:
+    """Entities as ground truth."""
+
+    entities: Entities
+
+    def truth(self) -> Truth:
+        areas = self.entities.areas().astype(np.float64)
+        return Truth(self.entities.rles, self.entities.labels, areas, np.zeros(areas.size, dtype=bool))
 
 
 def _pair(ours: Entities, theirs: Entities, *, pairing: Pairing) -> tuple[int, int, int]:

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from cropformer import (
-    Architecture,
     Checkpoint,
     EntitySegmenter,
     InputError,
@@ -67,23 +66,23 @@ def _fresh_model(checkpoint: Checkpoint, name: str | None) -> EntitySegmenter:
     """The model to fill, with reproducible values for what the file lacks."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return build_from(checkpoint) if name is None else build(_named(checkpoint, name))
+        return build_from(checkpoint) if name is None else _named(checkpoint, name)
 
 
-def _named(checkpoint: Checkpoint, name: str) -> Architecture:
-    """A model of the zoo with as many queries as the file has."""
-    theirs = checkpoint.architecture
-    return named_architecture(
-        name, num_queries=None if theirs is None or checkpoint.is_backbone else theirs.num_queries
-    )
+def _named(checkpoint: Checkpoint, name: str) -> EntitySegmenter:
+    """A model of the zoo with as many queries as the file has, and its one class if it has one."""
+    theirs = None if checkpoint.is_backbone else checkpoint.architecture
+    architecture = named_architecture(name, num_queries=theirs and theirs.num_queries)
+    same_classes = theirs is not None and theirs.num_classes == architecture.num_classes
+    return build(architecture, classes=checkpoint.classes if same_classes else None)
 
 
 def _write(destination: Path, model: EntitySegmenter, *, dtype: torch.dtype) -> None:
-    state, architecture = model.state_dict(), model.architecture
+    common = {"architecture": model.architecture, "dtype": dtype}
     if destination.suffix == ".pth":
-        save_official(destination, state, architecture=architecture, dtype=dtype)
+        save_official(destination, model.state_dict(), **common)
     else:
-        save_checkpoint(destination, state, architecture=architecture, settings=model.settings, dtype=dtype)
+        save_checkpoint(destination, model.state_dict(), **common, settings=model.settings, classes=model.classes)
 
 
 def _describe(model: EntitySegmenter) -> str:

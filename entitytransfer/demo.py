@@ -1,17 +1,15 @@
 """The ``demo`` command: the bundled photo and clip, segmented, on a page that needs no network."""
 
 import base64
-import html
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from string import Template
 
-from cropformer import EntitySegmenter, atomic_path, read_image
+from cropformer import EntitySegmenter, read_image
 from entitytransfer.clips import segment_clip
 from entitytransfer.console import JobProgress
 from entitytransfer.image_writer import write_image
 from entitytransfer.inputs import Job
+from entitytransfer.page import Numbers, number_list, write_page
 from entitytransfer.predictions import ensure_writable
 from entitytransfer.segment import load_model
 from entitytransfer.segment_options import SegmentOptions
@@ -24,8 +22,6 @@ CREDITS = (
     "Clip: Intel IoT sample videos, CC BY 4.0, cut and scaled."
 )
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4"}
-
-Numbers = Mapping[str, str]
 
 
 def make_demo(out_dir: Path, *, weights: str = "nano", device: str = "auto") -> Path:
@@ -50,10 +46,9 @@ def make_demo(out_dir: Path, *, weights: str = "nano", device: str = "auto") -> 
     with JobProgress(2) as progress:
         photo_numbers = _segment_photo(model, options, progress)
         clip_numbers = _segment_clip(model, options, progress)
-    page = _fill_page(out_dir, model_numbers, photo_numbers, clip_numbers)
-    with atomic_path(out_dir / "index.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return out_dir / "index.html"
+    page = out_dir / "index.html"
+    write_page(page, "demo.html", _page_values(out_dir, model_numbers, photo_numbers, clip_numbers))
+    return page
 
 
 def _describe(model: EntitySegmenter, weights: str, *, seconds: float) -> Numbers:
@@ -97,24 +92,17 @@ def _segment_clip(model: EntitySegmenter, options: SegmentOptions, progress: Job
     }
 
 
-def _fill_page(out_dir: Path, model_numbers: Numbers, photo_numbers: Numbers, clip_numbers: Numbers) -> str:
-    template = Template((_ASSETS / "demo.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        model_numbers=_as_list(model_numbers),
-        photo=_as_data_url(PHOTO.path),
-        photo_overlay=_as_data_url(out_dir / f"{PHOTO.name}_overlay.png"),
-        photo_numbers=_as_list(photo_numbers),
-        clip=_as_data_url(CLIP.path),
-        clip_overlay=_as_data_url(out_dir / f"{CLIP.name}_overlay.mp4"),
-        clip_numbers=_as_list(clip_numbers),
-        credits=CREDITS,
-    )
-
-
-def _as_list(numbers: Numbers) -> str:
-    """Numbers as the items of an HTML description list."""
-    items = (f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in numbers.items())
-    return "\n  ".join(items)
+def _page_values(out_dir: Path, model: Numbers, photo: Numbers, clip: Numbers) -> dict[str, str]:
+    return {
+        "model_numbers": number_list(model),
+        "photo": _as_data_url(PHOTO.path),
+        "photo_overlay": _as_data_url(out_dir / f"{PHOTO.name}_overlay.png"),
+        "photo_numbers": number_list(photo),
+        "clip": _as_data_url(CLIP.path),
+        "clip_overlay": _as_data_url(out_dir / f"{CLIP.name}_overlay.mp4"),
+        "clip_numbers": number_list(clip),
+        "credits": CREDITS,
+    }
 
 
 def _as_data_url(path: Path) -> str:

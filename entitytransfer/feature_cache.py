@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cropformer import CropType, Target, TrainingBatch, TrainingCrop, Views, fixed_places
-from entitytransfer.adapter import Sample
+from entitytransfer.adapter import Sample, labelled_masks
 from entitytransfer.sampling import Group
-from entitytransfer.training_data import cut_example
+from entitytransfer.training_data import BuildTarget, cut_example
 
 
 class FeatureStore:
@@ -91,6 +91,7 @@ class CachedSamples(Dataset):
         crops: crops that join the full view.
         crop_type: "fixed4" or "fixed8"; the features of all its places are kept.
         crop_ratio: side of a crop over the side of the image.
+        build_target: what is learnt of a sample.
 
     Raises:
         InputError: if ``crop_type`` is not a fixed one.
@@ -107,9 +108,11 @@ class CachedSamples(Dataset):
         crops: int = 1,
         crop_type: CropType = "fixed4",
         crop_ratio: float = 0.7,
+        build_target: BuildTarget = labelled_masks,
     ) -> None:
         self.samples, self.backbone, self.crops = samples, backbone.eval(), crops
         self.short_side, self.max_side, self.crop_ratio = short_side, max_side, crop_ratio
+        self.options = {"build_target": build_target, "reduced_decode": False}  # made once, so exactly
         self.places = tuple(fixed_places(crop_type))
         self.views = 1 + len(self.places)  # kept of each image: the full one and a crop in every place
         self.targets: dict[int, PackedTarget] = {}
@@ -162,7 +165,7 @@ class CachedSamples(Dataset):
             return first
         crop = TrainingCrop(self.short_side, self.max_side, flip, self.places, self.crop_ratio)
         sample = self.samples[index]
-        views, target = cut_example(sample, crop.cuts(sample.size_hw), reduced_decode=False)  # once, so exactly
+        views, target = cut_example(sample, crop.cuts(sample.size_hw), **self.options)
         self.targets[first] = PackedTarget.pack(target.padded(canvas))
         if not filled:
             right, below = canvas[1] - views.pixels.shape[-1], canvas[0] - views.pixels.shape[-2]

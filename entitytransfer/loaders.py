@@ -22,12 +22,12 @@ from cropformer import (
     draw_semantic_crop,
     draw_training_crop,
 )
-from entitytransfer.adapter import Sample
+from entitytransfer.adapter import Sample, SampleSet, labelled_masks
 from entitytransfer.augmentations import Augmentation
-from entitytransfer.datasets import open_dataset
+from entitytransfer.datasets import open_adapter, open_dataset
 from entitytransfer.feature_cache import CachedSamples
 from entitytransfer.sampling import BatchSize, EpochOrder, Order, Steps, WeightedOrder
-from entitytransfer.training_data import TrainingSamples, ValidationSamples
+from entitytransfer.training_data import BuildTarget, TrainingSamples, ValidationSamples
 
 AugmentationName = Literal["crops", "scale_jitter", "semantic_crop"]
 
@@ -102,9 +102,11 @@ class DataOptions:
 
 def training_loader(
     data: DataOptions,
+    sets: Sequence[SampleSet],
     model: torch.nn.Module,
     *,
     steps: int,
+    build_target: BuildTarget = labelled_masks,
     first_step: int = 0,
     seed: int = 0,
     rank: int = 0,
@@ -113,18 +115,19 @@ def training_loader(
     """For each step from ``first_step`` on, this process's groups: a list of ``TrainingBatch``.
 
     Args:
-        data: the sets, and how they are drawn from and cut.
+        data: how the sets are drawn from and cut.
+        sets: its sets, opened.
         model: whose backbone's features are cached, where ``data`` wants that.
         steps: steps of the whole run.
+        build_target: what is learnt of a sample.
         first_step: number of the step to start with.
         seed: of everything that is drawn.
         rank: number of this process.
         world_size: number of processes.
 
     Raises:
-        InputError: if a set cannot be read or holds nothing, or the options do not fit together.
+        InputError: if the options do not fit together.
     """
-    sets = [open_set(source) for source in data.sets]
     samples = ConcatDataset(sets)
     shown = [_with_entities(members) for members in sets]
     if rank == 0:
@@ -133,32 +136,31 @@ def training_loader(
     numbers = {"steps": steps, "first_step": first_step, "rank": rank, "world_size": world_size}
     groups = Steps(order, batch=data.batch, seed=seed, **numbers)
     if data.feature_cache is not None:
-        return DataLoader(_cached(data, samples, model), sampler=groups, batch_size=None)
-    items = TrainingSamples(samples, augmentation(data), reduced_decode=data.reduced_decode)
-    return _loader(items, groups, workers=data.workers)
+        cached = _cached(data, samples, model, build_target=build_target)
+        return DataLoader(cached, sampler=groups, batch_size=None)
+    options = {"build_target": build_target, "reduced_decode": data.reduced_decode}
+    return _loader(TrainingSamples(samples, augmentation(data), **options), groups, workers=data.workers)
 
 
 def validation_loader(
-    data: DataOptions, settings: TestSettings, *, rank: int = 0, world_size: int = 1
-) -> DataLoader | None:
-    """This process's share of the validation set, sample ``rank`` and every ``world_size``-th after it.
+    samples: SampleSet, settings: TestSettings, *, workers: int, rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """This process's share of a validation set, sample ``rank`` and every ``world_size``-th after it.
 
     Args:
-        data: names the set; without one there is no loader.
+        samples: the set.
         settings: test size and crops.
+        workers: loader processes.
         rank: number of this process.
         world_size: number of processes.
 
     Raises:
-        InputError: if the set cannot be read, or holds less than one sample for each process.
+        InputError: if the set holds less than one sample for each process.
     """
-    if data.validation is None:
-        return None
-    samples = open_set(data.validation)
     if len(samples) < world_size:
         raise InputError(
-            f"{data.validation.root} holds {len(samples)} images to validate on for {world_size} processes; "
-            f"use fewer processes, or set data.validation.root=null"
+            f"there are {len(samples)} images to validate on for {world_size} processes; use fewer processes, or set "
+            "data.validation.root=null"
         )
     items = ValidationSamples(
         samples,
@@ -167,7 +169,7 @@ def validation_loader(
         crops=settings.crops,
         crop_ratio=settings.crop_ratio,
     )
-    return _loader(items, range(rank, len(samples), world_size), workers=data.workers)
+    return _loader(items, range(rank, len(samples), world_size), workers=workers)
 
 
 def augmentation(data: DataOptions) -> Augmentation:
@@ -187,13 +189,13 @@ def augmentation(data: DataOptions) -> Augmentation:
     return Augmentation(draw, canvas_side=data.canvas, color_jitter=data.color_jitter)
 
 
-def open_set(source: SetSource) -> Sequence[Sample]:
-    """The samples of a set.
+def open_set(source: SetSource) -> SampleSet:
+    """The samples of a set, with their classes.
 
     Raises:
         InputError: if there is no such dataset or option, or the set cannot be read or holds nothing.
     """
-    samples = open_dataset(source.dataset).read(source.root, **_checked(source))
+    samples = open_adapter(source.dataset, source.options).read(source.root, **_checked(source))
     if not samples:
         raise InputError(f"{source.root} holds no annotated image; check its annotation file")
     return samples
@@ -242,7 +244,9 @@ def _report_empty(sources: Sequence[SetSource], sets: Sequence[Sequence[Sample]]
             print(f"{source.root}: {len(members) - len(kept)} of {len(members)} images have no entity; left out")
 
 
-def _cached(data: DataOptions, samples: Sequence[Sample], model: torch.nn.Module) -> CachedSamples:
+def _cached(
+    data: DataOptions, samples: Sequence[Sample], model: torch.nn.Module, *, build_target: BuildTarget
+) -> CachedSamples:
     frozen = not any(parameter.requires_grad for parameter in model.backbone.parameters())
     fixed = data.augmentation == "crops" and data.crop_type != "random" and not data.color_jitter
     if not frozen or not fixed or len(data.short_sides) != 1:
@@ -260,6 +264,7 @@ def _cached(data: DataOptions, samples: Sequence[Sample], model: torch.nn.Module
         crops=data.crops,
         crop_type=data.crop_type,
         crop_ratio=data.crop_ratio,
+        build_target=build_target,
     )
 
 

@@ -1,7 +1,8 @@
-"""Predictions of a set, shard by shard: a file that a killed run goes on with, and the joining of all shards.
+"""Predictions of a set, shard by shard: a file that a killed run goes on with, and the reading back of all shards.
 
 A shard is one file of JSON lines: what the predictions were made with, then one line for each image. A line that was
-being written when the run was killed is cut off by the next run.
+being written when the run was killed is cut off by the next run. A grey map has a PNG of its own, where the official
+tools look for it; its line follows once the PNG is whole.
 """
 
 import json
@@ -10,9 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cropformer import Entities, InputError, atomic_path
+from cropformer import Entities, InputError
+from entitytransfer.adapter import Result, Sample
+from entitytransfer.readers.grey_maps import read_map
+from entitytransfer.result_files import write_map
 
 ImageId = int | str
+
+PARTS = "predictions"
 
 
 @dataclass(frozen=True)
@@ -20,24 +26,24 @@ class PredictionPart:
     """The predictions of one shard on disk.
 
     Attributes:
-        folder: where the shards are.
+        out: folder of the run: shards are in ``predictions``, grey maps in ``maps``.
         shard: (i, n), the i-th of n; i counts from 1.
         protocol: what the predictions depend on, as JSON; predictions of another protocol are refused.
     """
 
-    folder: Path
+    out: Path
     shard: tuple[int, int]
     protocol: Mapping[str, Any]
 
     @property
     def path(self) -> Path:
         """The file."""
-        return self.folder / f"part-{self.shard[0]}-of-{self.shard[1]}.jsonl"
+        return self.out / PARTS / f"part-{self.shard[0]}-of-{self.shard[1]}.jsonl"
 
     def siblings(self) -> "list[PredictionPart]":
         """All shards of the set, this one among them."""
         count = self.shard[1]
-        return [PredictionPart(self.folder, (index, count), self.protocol) for index in range(1, count + 1)]
+        return [PredictionPart(self.out, (index, count), self.protocol) for index in range(1, count + 1)]
 
     def resume(self) -> set[ImageId]:
         """Make the file ready to be added to, and give the ids of the images that it has.
@@ -49,31 +55,50 @@ class PredictionPart:
             _cut_torn_line(self.path)
         if not self.path.exists() or not self.path.stat().st_size:
             self._append(self.protocol)
-        return self.image_ids()
+        return set(self.places())
 
-    def add(self, image_id: ImageId, entities: Entities) -> None:
-        """Add one image's entities; they are on disk when this returns."""
-        self._append({"image_id": image_id, "results": entities.to_coco(image_id)})
+    def add(self, image_id: ImageId, result: Result) -> None:
+        """Add what was found in one image; it is on disk when this returns.
 
-    def image_ids(self) -> set[ImageId]:
-        """Ids of the images that the file has; none if there is no file. Errors as in ``resume``."""
-        return {image_id for image_id, _ in self.images()} if self.path.exists() else set()
+        Raises:
+            InputError: it cannot be written, or the id of an image with a map is no file name.
+        """
+        if isinstance(result, Entities):
+            self._append({"image_id": image_id, "entities": _records(result)})
+        else:
+            self._append({"image_id": image_id, "map": str(write_map(self.out, image_id, result))})
 
-    def images(self) -> Iterator[tuple[ImageId, list[dict]]]:
-        """Id and COCO results of each image, in the order of the file; an image that is there twice is given once.
+    def places(self) -> dict[ImageId, int]:
+        """Where in the file each image is, in bytes; of one that is there twice the first; none without a file.
 
         A torn last line is passed over. Errors as in ``resume``.
         """
-        seen: set[ImageId] = set()
+        places: dict[ImageId, int] = {}
+        start = 0
+        for number, line in enumerate(self._lines(), start=1):
+            content = _parsed(line, self.path, number)
+            if number == 1:
+                self._refuse_another(content)
+            else:
+                places.setdefault(content["image_id"], start)
+            start += len(line)
+        return places
+
+    def read(self, place: int, size_hw: tuple[int, int]) -> Result:
+        """The result that stands at a place of the file, of an image of this size.
+
+        Raises:
+            InputError: its map cannot be read.
+        """
         with self.path.open("rb") as file:
-            lines = (line for line in file if line.endswith(b"\n"))
-            for number, line in enumerate(lines, start=1):
-                content = _parsed(line, self.path, number)
-                if number == 1:
-                    self._refuse_another(content)
-                elif content["image_id"] not in seen:
-                    seen.add(content["image_id"])
-                    yield content["image_id"], content["results"]
+            file.seek(place)
+            content = json.loads(file.readline())
+        return read_map(self.out / content["map"]) if "map" in content else _entities(content["entities"], size_hw)
+
+    def _lines(self) -> Iterator[bytes]:
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                yield from (line for line in file if line.endswith(b"\n"))
 
     def _append(self, content: Mapping[str, Any]) -> None:
         try:
@@ -104,7 +129,7 @@ def missing_shards(parts: Sequence[PredictionPart], image_ids: Sequence[ImageId]
     missing = []
     for part in parts:
         index, count = part.shard
-        wanted, found = set(image_ids[index - 1 :: count]), part.image_ids()
+        wanted, found = set(image_ids[index - 1 :: count]), part.places().keys()
         if found - wanted:
             raise InputError(
                 f"{part.path} holds image {min(map(str, found - wanted))}, which is not of this shard of the set; "
@@ -115,23 +140,31 @@ def missing_shards(parts: Sequence[PredictionPart], image_ids: Sequence[ImageId]
     return missing
 
 
-def merge_parts(parts: Sequence[PredictionPart], path: Path) -> None:
-    """Write the results of all shards as one COCO results file, image by image."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        separator = "["
-        for part in parts:
-            for _, results in part.images():
-                for result in results:
-                    file.write(separator + json.dumps(result))
-                    separator = ",\n"
-        file.write("[]" if separator == "[" else "]")
+def read_results(parts: Sequence[PredictionPart], samples: Sequence[Sample]) -> Iterator[tuple[Sample, Result]]:
+    """Every sample with its saved result, in the order of the samples, whichever shards they are in.
+
+    Args:
+        parts: all shards; none lacks an image, see ``missing_shards``.
+        samples: the set.
+
+    Raises:
+        InputError: a file is damaged, or was made with another protocol.
+    """
+    places = [part.places() for part in parts]
+    for number, sample in enumerate(samples):
+        shard = number % len(parts)
+        yield sample, parts[shard].read(places[shard][sample.image_id], sample.size_hw)
 
 
-def entities_of(results: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> Entities:
-    """The entities of an image of this size from its COCO results: the inverse of ``Entities.to_coco``."""
-    rles = [result["segmentation"] for result in results]
-    scores = [result["score"] for result in results]
-    labels = [result["category_id"] - 1 for result in results]
+def _records(entities: Entities) -> list[dict[str, Any]]:
+    """The inverse of ``_entities``."""
+    columns = entities.labels.tolist(), entities.scores.tolist(), entities.rles
+    return [{"label": label, "score": score, "segmentation": encoded} for label, score, encoded in zip(*columns)]
+
+
+def _entities(records: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> Entities:
+    """The entities of an image from their records, in the order of these."""
+    labels, scores, rles = ([record[name] for record in records] for name in ("label", "score", "segmentation"))
     return Entities.from_rles(size_hw, rles, scores, labels, sort=False)
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from cropformer import Cut, Target, TrainingBatch, Views, batch_views, join_cuts, make_views, rle, with_pixels
-from entitytransfer.adapter import Sample
+from entitytransfer.adapter import LabelledMasks, Sample, labelled_masks
 from entitytransfer.augmentations import Augmentation
 from entitytransfer.sampling import Group
 
 Recolor = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
+BuildTarget = Callable[[Sample, Sequence[Cut]], LabelledMasks]
 
 
 class TrainingSamples(Dataset):
@@ -26,12 +27,21 @@ class TrainingSamples(Dataset):
     Args:
         samples: what to draw from.
         augmentation: the random choices.
+        build_target: what is learnt of a sample.
         reduced_decode: decode a JPEG at a fraction of its size where every view is smaller still, a departure from
             the published pipeline that changes pixels by less than one level on average; see `cropformer.read_reduced`.
     """
 
-    def __init__(self, samples: Sequence[Sample], augmentation: Augmentation, *, reduced_decode: bool = True) -> None:
-        self.samples, self.augmentation, self.reduced_decode = samples, augmentation, reduced_decode
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        augmentation: Augmentation,
+        *,
+        build_target: BuildTarget = labelled_masks,
+        reduced_decode: bool = True,
+    ) -> None:
+        self.samples, self.augmentation = samples, augmentation
+        self.options = {"build_target": build_target, "reduced_decode": reduced_decode}
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -54,17 +64,23 @@ class TrainingSamples(Dataset):
         generator = random.Random(seed)
         cuts = self.augmentation.cuts(sample, generator)
         recolor = partial(self.augmentation.recolor, generator=generator)
-        return cut_example(sample, cuts, recolor=recolor, reduced_decode=self.reduced_decode)
+        return cut_example(sample, cuts, recolor=recolor, **self.options)
 
 
 def cut_example(
-    sample: Sample, cuts: Sequence[Cut], *, recolor: Recolor | None = None, reduced_decode: bool = True
+    sample: Sample,
+    cuts: Sequence[Cut],
+    *,
+    build_target: BuildTarget = labelled_masks,
+    recolor: Recolor | None = None,
+    reduced_decode: bool = True,
 ) -> tuple[Views, Target]:
     """Views and target of a sample; masks without a pixel in what is shown are dropped, unless resizing took it.
 
     Args:
         sample: the sample.
         cuts: its views.
+        build_target: what is learnt of the sample in them.
         recolor: changes the colours of the views, uint8 RGB [h,w,3] each.
         reduced_decode: see ``TrainingSamples``.
 
@@ -73,19 +89,21 @@ def cut_example(
     """
     pixels = sample.read_views(cuts, reduced=reduced_decode)
     pixels = pixels if recolor is None else recolor(pixels)
-    masks = sample.cut_masks(cuts)
-    labels, kept = sample.labels(), _with_pixels(sample, cuts, masks)
+    target = build_target(sample, cuts)
+    masks, labels = target.masks, target.labels
+    kept = np.logical_or.reduce([with_pixels(view) for view in masks])
+    if build_target is labelled_masks:
+        kept = _in_view(sample, cuts, kept)
     if not kept.all():
         masks, labels = [view[kept] for view in masks], labels[kept]
     return join_cuts(cuts, pixels, masks, image_size_hw=sample.size_hw, labels=labels, exhaustive=sample.exhaustive)
 
 
-def _with_pixels(sample: Sample, cuts: Sequence[Cut], masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Which entities have a pixel in what is shown, bool [N].
+def _in_view(sample: Sample, cuts: Sequence[Cut], found: np.ndarray) -> np.ndarray:
+    """Which entities have pixels in what is shown before it is resized, bool [N]; ``found`` are those that still do.
 
     The annotation is asked only where a view of the whole image lacks an entity: resizing may have taken its pixels.
     """
-    found = np.logical_or.reduce([with_pixels(view) for view in masks])
     height, width = sample.size_hw
     sees_all = any(cut.shown_xyxy(image_width=width) == (0, 0, width, height) for cut in cuts)
     if sees_all and not found.all():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import common, inference, loader, network, plots, tables, training
+from benchmarks import common, inference, loader, network, plots, scoring, tables, training
 from benchmarks.published_network import published_network
 from benchmarks.published_pipeline import published_pipeline
 from benchmarks.published_training import published_losses
@@ -228,6 +228,20 @@ def write_results(folder: Path) -> None:
         for curve in ("published", "megapixels"):
             for row in common.comparison_rows("benchmarks.any", case | {"curve": curve}, runs, peer="published"):
                 common.append_row(folder / "inference.csv", row)
+
+
+def test_the_growth_of_memory_is_told_by_that_of_the_files(monkeypatch, tmp_path):
+    """Files from 1 to 5 GiB, memory from 0.5 to 1.5 GiB."""
+    runs = {scoring.Case("uvo", units): {"extra_gib": 0.25 + units / 4, "files_gib": units} for units in (1, 5)}
+    monkeypatch.setattr(scoring.Case, "write", lambda case, folder: folder / str(case.units))
+
+    def alternate(module, contenders, arguments, *, repeats):
+        case = scoring.Case("uvo", int(Path(arguments[-1]).name))
+        return {one: [runs[case] | {"cpu_s": 1.0, "wall_s": 2.0}] * repeats for one in contenders}
+
+    monkeypatch.setattr(scoring, "alternate", alternate)
+    rows = list(scoring.measure_memory(tmp_path, [tuple(runs)]))
+    assert [(row["units"], row["memory_gib"], row["growth_of_files"]) for row in rows] == [(1, 0.5, ""), (5, 1.5, 0.25)]
 
 
 def test_the_newest_row_of_a_case_counts(tmp_path):

@@ -28,7 +28,8 @@ from entitytransfer.checks.images import image_size_hw
 from entitytransfer.commands.parsing import at_least
 from entitytransfer.datasets.entityseg import Files, locate_files
 from entitytransfer.predictions import write_json
-from entitytransfer.readers.coco_json import CocoInstances, encode_segmentation, load_json
+from entitytransfer.readers.coco_json import CocoInstances, load_json
+from entitytransfer.readers.segmentations import encode_segmentation
 
 JPEG_OPTIONS = {"quality": 95, "subsampling": 0}
 SPLITS = ("train", "val")
@@ -111,7 +112,7 @@ def shrink_image(job: Job) -> bool:
             return False
     except (FileNotFoundError, InputError):
         pass  # not there yet, or half a file
-    nothing = CocoInstances(job.source, _size_hw(job.image), ids=(), counts=(), class_labels=())
+    nothing = CocoInstances(job.source, _size_hw(job.image), ids=(), counts=(), class_labels=(), areas=())
     sample = Sample(job.image["id"], job.source, _size_hw(job.image), nothing, exhaustive=True)
     (pixels,) = sample.read_views([_whole(job)], reduced=False)
     options = JPEG_OPTIONS if job.destination.suffix.lower() in {".jpg", ".jpeg"} else {}

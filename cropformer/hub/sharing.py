@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -25,6 +25,7 @@ class DescribedModel(Protocol):
 
     architecture: Architecture
     settings: TestSettings
+    classes: dict[str, list[Any]] | None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors by name."""
@@ -59,7 +60,8 @@ def save_pretrained(
     except OSError as error:
         raise InputError(f"Cannot make the folder {folder}: {error.strerror}; choose another place") from error
     weights = folder / "model.safetensors"
-    save_checkpoint(weights, model.state_dict(), architecture=model.architecture, settings=model.settings)
+    numbers = {"architecture": model.architecture, "settings": model.settings}
+    save_checkpoint(weights, model.state_dict(), **numbers, classes=model.classes)
     for file, text in (("config.json", json.dumps(config, indent=2) + "\n"), ("README.md", card)):
         with atomic_path(folder / file) as temporary:
             temporary.write_text(text, encoding="utf-8")

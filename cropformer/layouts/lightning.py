@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
+from ..low_rank import merge_low_rank
 from .renaming import Translation
 
 NAME = "Lightning checkpoint of ours"
@@ -17,5 +18,5 @@ def recognises(names: Collection[str]) -> bool:
 
 
 def to_ours(tensors: Mapping[str, Tensor]) -> Translation:
-    """The tensors of a file under our names."""
-    return Translation({name.removeprefix("model."): tensor for name, tensor in tensors.items()})
+    """The tensors of a file under our names, with low-rank updates merged into their matrices."""
+    return Translation(merge_low_rank({name.removeprefix("model."): tensor for name, tensor in tensors.items()}))

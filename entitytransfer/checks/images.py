@@ -112,10 +112,41 @@ def check_listing(listed: Sequence[ListedImage], *, source: Path) -> Iterator[Fi
             yield Finding("broken", what, source, DOWNLOAD_AGAIN)
 
 
+def check_published(number: int, published: int, noun: str, *, name: str, where: Path) -> Iterator[Finding]:
+    """There are as many as are published; fewer may be a part that was chosen, or a broken download.
+
+    Args:
+        number: how many there are.
+        published: how many there should be.
+        noun: what they are.
+        name: what they are in.
+        where: the file or folder.
+    """
+    if number != published:
+        what = f"{count(number, noun)} in {name}, where {published:,} are published"
+        yield Finding("note", what, where, "Download the others unless a part of the set is enough.")
+
+
 def image_files(folder: Path) -> Iterator[Path]:
     """The image files of a folder and its sub-folders, but for hidden ones."""
     files = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     return (file for file in files if not file.name.startswith("."))
+
+
+def check_folder(folder: Path, *, name: str, published: int, download: str) -> Iterator[Finding]:
+    """A folder of images is there and holds as many as are published.
+
+    Args:
+        folder: the images are in it or in its sub-folders.
+        name: what it is called.
+        published: how many images there are.
+        download: what to do if there are none.
+    """
+    if not folder.is_dir():
+        yield Finding("missing", f"no folder {name}", folder.parent, download)
+        return
+    number = sum(1 for _ in image_files(folder))
+    yield from check_published(number, published, "image", name=name, where=folder)
 
 
 def check_strays(folder: Path, known: Container[Path]) -> Iterator[Finding]:

@@ -12,18 +12,27 @@ from entitytransfer.checks.images import (
     Photos,
     check_images,
     check_listing,
+    check_published,
     count,
     examples,
     in_parallel,
 )
 from entitytransfer.doctor import Finding
-from entitytransfer.readers.coco_json import encode_segmentation, listed_categories, load_json
+from entitytransfer.readers.coco_json import file_name, listed_classes, load_json
+from entitytransfer.readers.segmentations import encode_segmentation
 
 QUERY_COUNTS = (100, 200)  # of the published models; an image with more entities cannot be learnt as a whole
 
 
 def check_instances(
-    path: Path, place: Callable[[str], Path], photos: Photos, *, name: str, download: str, classes: int | None = None
+    path: Path,
+    place: Callable[[str], Path],
+    photos: Photos,
+    *,
+    name: str,
+    download: str,
+    classes: int | None = None,
+    images: int | None = None,
 ) -> Iterator[Finding]:
     """Everything about one annotation file and the images that it lists; the last finding counts them.
 
@@ -34,10 +43,13 @@ def check_instances(
         name: what the file is, for the counts.
         download: what to do about missing images.
         classes: number of categories that the file should have; None if any will do.
+        images: number of images that the published file lists; None if any will do.
     """
     try:
         content = load_json(path, fields=("images", "annotations"))
         listed = listed_images(content, place)
+        if images is not None:
+            yield from check_published(len(listed), images, "image", name=path.name, where=path)
         yield from check_listing(listed, source=path)
         yield from check_images(listed, photos, source=path, download=download)
         yield from _check_annotations(content["annotations"], listed, path)
@@ -55,7 +67,7 @@ def check_instances(
 def listed_images(content: Mapping, place: Callable[[str], Path]) -> list[ListedImage]:
     """The images of a COCO-format file."""
     return [
-        ListedImage(image["id"], place(image["file_name"]), (int(image["height"]), int(image["width"])))
+        ListedImage(image["id"], place(file_name(image)), (int(image["height"]), int(image["width"])))
         for image in content["images"]
     ]
 
@@ -71,7 +83,7 @@ def check_categories(content: Mapping, used: Iterable[int], *, source: Path, cla
     """
     if classes is None:
         return
-    known = listed_categories(content)
+    known = listed_classes(content).category_ids
     unknown = sorted(set(used).difference(known))
     if unknown:
         what = f"{count(len(unknown), 'category id')} used but not listed: {examples(unknown)}"

@@ -46,6 +46,7 @@ def check_panoptic(
     name: str,
     download: str,
     classes: int | None = None,
+    may_hide: bool = False,
 ) -> Iterator[Finding]:
     """Everything about one panoptic file, its maps and the images that it lists; the last finding counts them.
 
@@ -57,6 +58,7 @@ def check_panoptic(
         name: what the file is, for the counts.
         download: what to do about missing images.
         classes: number of categories that the file should have; None if any will do.
+        may_hide: whether segments may lie under others, so that no pixel of them is in the map.
     """
     try:
         content = load_json(path, fields=("images", "annotations"))
@@ -65,7 +67,7 @@ def check_panoptic(
         yield from check_images(listed, photos, source=path, download=download)
         used = [segment["category_id"] for entry in content["annotations"] for segment in entry["segments_info"]]
         yield from check_categories(content, used, source=path, classes=classes)
-        yield from _check_segments(content["annotations"], listed, place_map, path)
+        yield from _check_segments(content["annotations"], listed, place_map, path, may_hide=may_hide)
         counts = {image.image_id: 0 for image in listed}
         for entry in content["annotations"]:
             counts[entry["image_id"]] = sum(not segment.get("iscrowd", 0) for segment in entry["segments_info"])
@@ -77,7 +79,15 @@ def check_panoptic(
 
 
 def check_label_maps(
-    files: Sequence[tuple[Path, Path]], photos: Photos, *, source: Path, name: str, download: str, classes: int
+    files: Sequence[tuple[Path, Path]],
+    photos: Photos,
+    *,
+    source: Path,
+    name: str,
+    download: str,
+    classes: int,
+    ignored: int = 255,
+    first: int = 0,
 ) -> Iterator[Finding]:
     """Label PNGs and the images that they belong to; the last finding counts them.
 
@@ -87,23 +97,31 @@ def check_label_maps(
         source: the file that lists them.
         name: what it is, for the counts.
         download: what to do about missing images.
-        classes: number of classes; every value of a map is below it, or 255.
+        classes: number of classes.
+        ignored: value of the pixels that belong to no class.
+        first: value of the pixels of the first class.
     """
     sizes = photos.sizes_hw(image for image, _ in files)
     maps = [(png, sizes[image] if isinstance(sizes[image], tuple) else None) for image, png in files]
-    found = in_parallel(partial(_labels, classes=classes), maps, name="maps")
+    values = {"classes": classes, "ignored": ignored, "first": first}
+    found = in_parallel(partial(_labels, values=values), maps, name="maps")
     # What the image should be like only its own file says: a map of another size is the map's fault.
     listed = [ListedImage(image.stem, image, size_hw or (0, 0)) for (image, _), (_, size_hw) in zip(files, maps)]
     yield from check_listing(listed, source=source)
     yield from check_images(listed, photos, source=source, download=download)
-    yield from _check_maps([png for png, _ in maps], found, source=source)
+    yield from report_maps([png for png, _ in maps], found, source=source)
     labels = {image.stem: shown for (image, _), shown in zip(files, found) if isinstance(shown, tuple)}
     counts = {stem: len(shown) for stem, shown in labels.items()}
     yield from check_counts(counts, chain.from_iterable(labels.values()), source=source, name=name)
 
 
 def _check_segments(
-    entries: Sequence[Mapping], listed: Sequence[ListedImage], place_map: Callable[[str], Path], source: Path
+    entries: Sequence[Mapping],
+    listed: Sequence[ListedImage],
+    place_map: Callable[[str], Path],
+    source: Path,
+    *,
+    may_hide: bool,
 ) -> Iterator[Finding]:
     sizes_hw = {image.image_id: image.size_hw for image in listed}
     orphans = [entry["image_id"] for entry in entries if entry["image_id"] not in sizes_hw]
@@ -122,10 +140,18 @@ def _check_segments(
         for entry in entries
         if entry["image_id"] in sizes_hw
     ]
-    yield from _check_maps([m.path for m in maps], in_parallel(_compare_ids, maps, name="maps"), source=source)
+    found = in_parallel(partial(_compare_ids, may_hide=may_hide), maps, name="maps")
+    yield from report_maps([m.path for m in maps], found, source=source)
 
 
-def _check_maps(paths: Sequence[Path], found: Sequence[object], *, source: Path) -> Iterator[Finding]:
+def report_maps(paths: Sequence[Path], found: Sequence[object], *, source: Path) -> Iterator[Finding]:
+    """Say which maps are missing and which broken.
+
+    Args:
+        paths: the maps.
+        found: what a check gave for each of them, FileNotFoundError or InputError where something is wrong.
+        source: the file or folder that they belong to.
+    """
     missing = [path for path, result in zip(paths, found) if isinstance(result, FileNotFoundError)]
     if missing:
         what = f"{count(len(missing), 'map')} of {len(paths):,} in {source.name} missing: {examples(missing)}"
@@ -136,7 +162,7 @@ def _check_maps(paths: Sequence[Path], found: Sequence[object], *, source: Path)
         yield Finding("broken", what, next(iter(broken)).parent, _DOWNLOAD_MAPS)
 
 
-def _compare_ids(segments: _Segments) -> Exception | None:
+def _compare_ids(segments: _Segments, *, may_hide: bool) -> Exception | None:
     """What is wrong with a map."""
     if not segments.path.is_file():
         return FileNotFoundError(segments.path)
@@ -148,7 +174,7 @@ def _compare_ids(segments: _Segments) -> Exception | None:
     if id_map.shape != segments.size_hw:
         return InputError(f"{name} has height and width {id_map.shape} but its image {segments.size_hw}.")
     shown = _ids(id_map)
-    if shown != stated:
+    if not shown <= stated or (shown != stated and not may_hide):
         extra, lacking = sorted(shown - stated), sorted(stated - shown)
         return InputError(
             f"{name} and the JSON differ: ids {examples(extra) or 'none'} are in the PNG alone, "
@@ -163,12 +189,12 @@ def _ids(id_map: np.ndarray) -> set[int]:
     return set(np.unique(np.concatenate([id_map[:, 0], changes])).tolist()) - {0}
 
 
-def _labels(item: tuple[Path, tuple[int, int] | None], *, classes: int) -> tuple[int, ...] | Exception:
+def _labels(item: tuple[Path, tuple[int, int] | None], *, values: Mapping[str, int]) -> tuple[int, ...] | Exception:
     """The classes that a map shows, or what is wrong with it; the size that it should have may be unknown."""
     path, size_hw = item
     if not path.is_file():
         return FileNotFoundError(path)
     try:
-        return tuple(LabelRegions(path, size_hw or read_size_hw(path), classes=classes).labels().tolist())
+        return tuple(LabelRegions(path, size_hw or read_size_hw(path), **values).labels().tolist())
     except InputError as error:
         return error

@@ -7,7 +7,7 @@ from entitytransfer.commands.parsing import Commands, add_command, shard
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "evaluate", _run, summary="predict a set with entity masks, then score it")
+    parser = add_command(commands, "evaluate", _run, summary="predict a set, then score it")
     overrides = "hydra overrides of the configuration, such as data.root=DIR or weights=nano"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
     dry_run = "predict two images, and print the forecast of memory and time"

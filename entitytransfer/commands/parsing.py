@@ -23,6 +23,17 @@ def add_command(
     return parser
 
 
+def add_training_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], *, summary: str
+) -> None:
+    """Add a command that trains: it takes overrides of its configuration, and ``--dry-run``."""
+    parser = add_command(commands, name, run, summary=summary)
+    overrides = "hydra overrides of the configuration, such as data.root=DIR or trainer.max_steps=1000"
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=overrides)
+    dry_run = "build everything, take two steps, and print the forecast of memory and time"
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--weights`` and ``--device``."""
     weights = "nano (bundled, used if left out), a published name, an hf:// address, or a path"

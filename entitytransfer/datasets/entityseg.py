@@ -10,24 +10,33 @@ Below the root, or below ``entityseg`` in it:
     annotations/panoptic_segmentation/entityv2_01_panoptic_{train,val}.json and panoptic_maps_{train,val}/
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cropformer import InputError
-from entitytransfer.adapter import Sample
-from entitytransfer.checks.images import Photos, check_strays, count, image_files
+from entitytransfer.adapter import Adapter, SampleSet
+from entitytransfer.checks.images import Photos, check_folder, check_strays
 from entitytransfer.checks.instances import check_instances
 from entitytransfer.checks.maps import check_label_maps, check_panoptic
+from entitytransfer.classes import ENTITY, Classes
 from entitytransfer.doctor import Finding
-from entitytransfer.readers.coco_json import listed_categories, load_json, read_categories, read_coco
-from entitytransfer.readers.label_map import LabelledImages
-from entitytransfer.readers.panoptic_png import read_panoptic
+from entitytransfer.readers.coco_json import listed_classes, load_json, read_classes, read_coco
+from entitytransfer.readers.image_places import first_existing
+from entitytransfer.readers.label_map import LabelledImages, LabelRegions
+from entitytransfer.readers.panoptic_png import panoptic_samples
+from entitytransfer.tasks import task_adapter
 
 PARTS = ("entity_01_11580", "entity_02_11598", "entity_03_10049")  # the number is that of the images
 IMAGE_FOLDERS = {"high": "images", "low": "images_lr"}
 CLASSES = {"instance": 206, "semantic": 150, "panoptic": 350}
 IGNORED_LABEL = 255
+SEMANTIC_CLASSES = Classes(
+    names=tuple(str(label) for label in range(CLASSES["semantic"])),
+    category_ids=tuple(range(CLASSES["semantic"])),
+    is_thing=(False,) * CLASSES["semantic"],  # one region of a class in an image
+)
 
 # Task, split and resolution of everything that is published.
 CHOICES = (
@@ -66,7 +75,7 @@ class Files:
         """Where an image is; its name may or may not say in which part. Where it should be if there is none."""
         places = [self.images / part / file_name for part in self.parts]
         named = Path(file_name).parent != Path()
-        return _first([self.images / file_name, *places] if named else [*places, self.images / file_name])
+        return first_existing([self.images / file_name, *places] if named else [*places, self.images / file_name])
 
     def map(self, file_name: str) -> Path:
         """Where the PNG of an image, or one of this name, is."""
@@ -107,7 +116,7 @@ def locate_files(root: Path | str, *, split: str, task: str, resolution: str) ->
     }[task]
     maps = f"{task}_maps_{split}"
     parts = PARTS[:1] if task != "entity" else tuple(name for name in PARTS if part in ("010203", name.split("_")[1]))
-    return Files(kind / name, home / IMAGE_FOLDERS[resolution], parts, _first([kind / maps, home / maps]))
+    return Files(kind / name, home / IMAGE_FOLDERS[resolution], parts, first_existing([kind / maps, home / maps]))
 
 
 def find_home(root: Path | str) -> Path:
@@ -122,7 +131,7 @@ def find_home(root: Path | str) -> Path:
     raise InputError(f"{root} holds no EntitySeg: there is neither entityseg/ nor annotations/ and images/ in it.")
 
 
-def read(root: Path | str, *, split: str = "train", task: str = "entity", resolution: str = "high") -> Sequence[Sample]:
+def read(root: Path | str, *, split: str = "train", task: str = "entity", resolution: str = "high") -> SampleSet:
     """Open a split.
 
     Args:
@@ -141,12 +150,26 @@ def read(root: Path | str, *, split: str = "train", task: str = "entity", resolu
     if not files.annotations.is_file():
         raise InputError(f"There is no {files.annotations}. {_get_annotations(files)}")
     if task == "semantic":
-        return LabelledImages(files.pairs(), classes=CLASSES[task], ignored=IGNORED_LABEL)
+        samples = LabelledImages(files.pairs(), partial(LabelRegions, classes=CLASSES[task], ignored=IGNORED_LABEL))
+        return SampleSet(samples, SEMANTIC_CLASSES)
     if task == "panoptic":
-        label_of = _labels(listed_categories(load_json(files.annotations, fields=("categories",))), files, task=task)
-        return read_panoptic(files.annotations, files.map, files.image, label_of=label_of)
-    label_of = None if task == "entity" else _labels(read_categories(files.annotations), files, task=task)
-    return read_coco(files.annotations, files.image, exhaustive=True, label_of=label_of)
+        content = load_json(files.annotations, fields=("images", "annotations", "categories"))
+        classes = _checked(listed_classes(content), files, task=task)
+        places = {"source": files.annotations, "label_of": classes.labels()}
+        return SampleSet(panoptic_samples(content, files.map, files.image, **places), classes)
+    classes = ENTITY if task == "entity" else _checked(read_classes(files.annotations), files, task=task)
+    label_of = None if task == "entity" else classes.labels()
+    return SampleSet(read_coco(files.annotations, files.image, exhaustive=True, label_of=label_of), classes)
+
+
+def adapter(*, task: str = "entity") -> Adapter:
+    """From disk to metric: "entity" (AP^e), "instance", "semantic" or "panoptic".
+
+    Raises:
+        InputError: there is no such task.
+    """
+    _check_choice(split=None, task=task, resolution=None)
+    return task_adapter(task, read)
 
 
 def examine(
@@ -185,14 +208,10 @@ def examine(
 
 def _examine_folders(images: Path) -> Iterator[Finding]:
     for part in PARTS:
-        folder, published = images / part, int(part.rpartition("_")[2])
-        if not folder.is_dir():
-            yield Finding("missing", f"no folder {images.name}/{part}", images, _get_images(images))
-            continue
-        number = sum(1 for _ in image_files(folder))
-        if number != published:
-            what = f"{count(number, 'image')} in {images.name}/{part}, where {published:,} are published"
-            yield Finding("note", what, folder, "Download the others unless a part of the set is enough.")
+        published = int(part.rpartition("_")[2])
+        yield from check_folder(
+            images / part, name=f"{images.name}/{part}", published=published, download=_get_images(images)
+        )
 
 
 def _examine_files(files: Files, photos: Photos, *, name: str, task: str) -> Iterator[Finding]:
@@ -221,14 +240,14 @@ def _check_choice(*, split: str | None, task: str | None, resolution: str | None
     return fits
 
 
-def _labels(category_ids: Sequence[int], files: Files, *, task: str) -> dict[int, int]:
-    """Category id → label."""
-    if len(category_ids) > CLASSES[task]:
+def _checked(listed: Classes, files: Files, *, task: str) -> Classes:
+    """The classes that a file lists, no more than are published."""
+    if len(listed) > CLASSES[task]:
         raise InputError(
-            f"{files.annotations} lists {len(category_ids)} categories, but EntitySeg has {CLASSES[task]} for the "
+            f"{files.annotations} lists {len(listed)} categories, but EntitySeg has {CLASSES[task]} for the "
             f"{task} task; download it again."
         )
-    return {category_id: label for label, category_id in enumerate(category_ids)}
+    return listed
 
 
 def _get_annotations(files: Files) -> str:
@@ -241,8 +260,3 @@ def _get_images(images: Path) -> str:
 
 def _make_low_res(images: Path) -> str:
     return f"Make the low-resolution set with: python -m tools.make_low_res {images.parent}"
-
-
-def _first(places: Sequence[Path]) -> Path:
-    """The first place where there is something; the first of all if there is nothing."""
-    return next((place for place in places if place.exists()), places[0])

@@ -1,115 +1,94 @@
-"""Class-agnostic COCO AP and AR, and AR@100 at IoU 0.5, computed by faster-coco-eval."""
+"""COCO AP and AR of predictions in memory, of one class or of many: the numbers that `score` finds for files."""
 
-from dataclasses import dataclass
+import numpy as np
 
-from faster_coco_eval import COCO, COCOeval_faster
-
-from cropformer import Entities, rle
+from cropformer import Entities
 from entitytransfer.adapter import Sample
-from entitytransfer.evaluators.gathering import gather
+from entitytransfer.classes import Classes
+from entitytransfer.evaluators.coco_ap import CocoAP
+from entitytransfer.evaluators.coco_images import empty_set, image_set
+from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS, summarize
+from entitytransfer.evaluators.gathering import ImageRecords
+from entitytransfer.readers.coco_set import CocoSet
 
 # The first of the twelve numbers that every COCO evaluator summarises, in its order.
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
-METRICS = (*SUMMARY, "AR@100")
-CATEGORY = 1
 
-
-@dataclass(frozen=True)
-class _Image:
-    """One image as run lengths: COCO annotations and results that lack only the ids."""
-
-    key: tuple[float, str, str]
-    size_hw: tuple[int, int]
-    truths: list[dict]
-    results: list[dict]
+_Matched = dict[str, CocoAP]  # by what comes before the names of the numbers
 
 
 class AveragePrecision:
-    """Collects the predictions and the ground truth of a set, image by image, then scores them all at once.
+    """Matches predictions with the ground truth, image by image; of each image only what matched is kept.
 
-    Every entity counts as the same class, whatever its label. On a set that is not exhaustively annotated the
-    recalls are meaningful and the precisions are not: a right prediction without annotation counts as wrong.
-    Masks are kept as run lengths; none is decoded.
+    On a set that is not exhaustively annotated the recalls are meaningful and the precisions are not: a right
+    prediction without annotation counts as wrong. As COCO does, it takes areas as they are annotated, and an
+    annotated region without a pixel for missed. No mask is decoded.
 
     Each process may take a share of the images, without duplicates: ``compute`` joins the shares. Images are
     scored in the order of their ids, so that equal scores rank the same whoever took which image.
 
     Args:
-        max_entities: how many predictions of an image count, best first; 100 for COCO. The numbers named after 100
-            predictions are over so many.
+        classes: what the labels of predictions and ground truth mean; None makes every entity one of the same
+            class, whatever its label.
+        max_entities: how many predictions of an image and class count, best first; 100 for COCO, at least 10. The
+            numbers named after 100 predictions are over so many.
+        boundary: whether boundaries are scored too (Cheng et al. 2021); it takes several times as long.
     """
 
-    def __init__(self, *, max_entities: int = 100) -> None:
-        self._max_entities = max_entities
-        self.reset()
+    def __init__(self, classes: Classes | None = None, *, max_entities: int = 100, boundary: bool = False) -> None:
+        if max_entities < MAX_DETS[-2]:
+            raise ValueError(f"max_entities must be at least {MAX_DETS[-2]}, not {max_entities}")
+        self._classes = classes
+        self._max_dets = (*MAX_DETS[:-1], max_entities)
+        self._iou_types = {"": "segm", "boundary_": "boundary"} if boundary else {"": "segm"}
+        self._images: ImageRecords[_Matched, _Matched] = ImageRecords(self._join)
 
     def reset(self) -> None:
         """Forget all images."""
-        self._images: list[_Image] = []
+        self._images.clear()
 
-    def update(self, entities: Entities, sample: Sample) -> None:
-        """Add one image. Ground truth without a visible pixel is left out; its area is its pixel count.
+    def update(self, result: Entities, sample: Sample) -> None:
+        """Add one image; crowds are neither to be found nor wrong to be found.
 
         Raises:
-            InputError: the sample's annotation is damaged.
+            InputError: the annotation is damaged, or a mask of either is not one of the sample's size.
+            ValueError: a label is no class.
         """
-        areas = [(rle.area(encoded), encoded) for encoded in sample.entity_rles()]
-        # Without "bbox", or the library would sort predictions into size ranges by the area of their boxes.
-        self._images.append(
-            _Image(
-                key=_order(sample),
-                size_hw=sample.size_hw,
-                truths=[{"area": area, "segmentation": encoded} for area, encoded in areas if area],
-                results=[
-                    {"score": float(score), "segmentation": encoded}
-                    for score, encoded in zip(entities.scores, entities.rles)
-                ],
-            )
-        )
+        self._images.add(sample, self._match(image_set(result, sample, self._classes)))
 
-    def compute(self) -> dict[str, float]:
+    def compute(self, units: np.ndarray | None = None) -> dict[str, float]:
         """Score everything that all processes have added so far; all of them must call it, and get the same.
+
+        Args:
+            units: indices of the images to count, in the order of their ids, once for every time they are named; all
+                if left out.
 
         Returns:
             Fractions in [0,1]: AP (IoU .50:.05:.95), AP50, AP75, APs, APm, APl (areas up to 32², 96², above),
-            AR1, AR10, AR100 (IoU .50:.05:.95, best 1, 10, 100 predictions per image), and ``AR@100``: the
-            matched part of all ground truth, pooled over images, at IoU 0.5 with the 100 best predictions per
-            image. nan where COCO says -1: there is no ground truth in that range.
+            AR1, AR10, AR100 (IoU .50:.05:.95, best 1, 10, 100 predictions per image), averaged over classes; the same
+            with ``boundary_`` before if asked for. With one class for all also ``AR@100``: the matched part of all
+            ground truth, pooled over images, at IoU 0.5 with the 100 best predictions per image (an average of it
+            over classes would be another measure of the same name). nan where COCO says -1: there is no ground
+            truth in that range.
         """
-        images = sorted(gather(self._images), key=lambda image: image.key)
-        truth, results = _coco(images)
-        if not truth["annotations"]:
-            return dict.fromkeys(METRICS, float("nan"))
-        indexed = COCO(truth)
-        evaluation = COCOeval_faster(indexed, indexed.loadRes(results), "segm", print_function=_say_nothing)
-        evaluation.params.maxDets = [1, 10, self._max_entities]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-        recall_at_50 = evaluation.eval["recall"][0, 0, 0, -1]  # [IoU,K,area,maxDets], all areas, 100 predictions
-        values = [*evaluation.stats[: len(SUMMARY)], recall_at_50]
-        return {key: float("nan") if value < 0 else float(value) for key, value in zip(METRICS, values)}
+        metrics = {}
+        for prefix, matched in self._images.joined().items():
+            precision, recall = matched.accumulate(None if units is None else np.sort(units))
+            numbers = summarize(precision, recall, iou_thresholds=IOU_THRESHOLDS, max_dets=MAX_DETS)
+            metrics |= {f"{prefix}{name}": numbers[name] for name in SUMMARY}
+            if self._classes is None and not prefix:
+                found = recall[0, 0, 0, -1]  # [T,K,A,M]: IoU 0.5, all areas, 100 predictions
+                metrics["AR@100"] = float(found) if found >= 0 else float("nan")
+        return metrics
 
+    def _match(self, coco_set: CocoSet) -> _Matched:
+        return {
+            prefix: CocoAP(coco_set, iou_type=iou_type, max_dets=self._max_dets)
+            for prefix, iou_type in self._iou_types.items()
+        }
 
-def _order(sample: Sample) -> tuple[float, str, str]:
-    """Images with numbers as ids come in the order of these, as when files are scored; others by their text."""
-    number = sample.image_id if isinstance(sample.image_id, int) else float("inf")
-    return number, str(sample.image_id), str(sample.image_path)
-
-
-def _coco(images: list[_Image]) -> tuple[dict, list[dict]]:
-    """Ground truth and results; the library accepts integer ids only, and not every set has them."""
-    listed: list[dict] = []
-    truths: list[dict] = []
-    results: list[dict] = []
-    for image_id, image in enumerate(images, start=1):
-        common = {"image_id": image_id, "category_id": CATEGORY}
-        listed.append({"id": image_id, "height": image.size_hw[0], "width": image.size_hw[1]})
-        truths += [truth | common | {"iscrowd": 0} for truth in image.truths]
-        results += [result | common for result in image.results]
-    numbered = [truth | {"id": truth_id} for truth_id, truth in enumerate(truths, start=1)]
-    return {"images": listed, "annotations": numbered, "categories": [{"id": CATEGORY, "name": "entity"}]}, results
-
-
-def _say_nothing(*_: object) -> None:
-    """Take the library's progress lines."""
+    def _join(self, images: list[_Matched]) -> _Matched:
+        joined = self._match(empty_set(self._classes))
+        for prefix, matched in joined.items():
+            matched.extend([image[prefix] for image in images])
+        return joined

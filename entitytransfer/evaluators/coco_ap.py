@@ -1,30 +1,25 @@
-"""COCO AP, AR and boundary AP of a checked set, computed by faster-coco-eval; single images can be drawn again.
+"""COCO AP, AR and boundary AP of a checked set, matched by faster-coco-eval; single images can be drawn again.
 
 T IoU thresholds · R recall levels · K classes · A area ranges · M numbers of predictions · I images.
 """
 
 from collections.abc import Sequence
-from copy import copy
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
-from pycocotools import mask as coco_mask
 
+from entitytransfer.evaluators.coco_matching import IouType, match_part
 from entitytransfer.evaluators.detection_summary import AREAS, IOU_THRESHOLDS, MAX_DETS, summarize
-from entitytransfer.readers.coco_results import CocoSet
-from entitytransfer.readers.json_file import paused_collector
-
-BOUNDARY_RATIO = 0.02  # of the image diagonal (Cheng et al. 2021)
-RECALL_LEVELS = 101
+from entitytransfer.evaluators.kept_matches import KeptMatches
+from entitytransfer.readers.coco_results import CocoFiles
+from entitytransfer.readers.coco_set import CocoSet
 
 
 class CocoAP:
     """Matches the predictions of a set with its ground truth once, and accumulates all or some of its images.
 
     Args:
-        coco_set: masks must be sound RLEs, see `entitytransfer.readers.coco_results`.
+        coco_set: masks must be sound RLEs, see `entitytransfer.readers.coco_results`; it is taken part by part.
         iou_type: mask IoU, or the smaller one of mask and boundary IoU (crowds: mask IoU).
         max_dets: predictions per image and class, ascending.
         iou_thresholds: ascending.
@@ -33,22 +28,21 @@ class CocoAP:
 
     def __init__(
         self,
-        coco_set: CocoSet,
+        coco_set: CocoSet | CocoFiles,
         *,
-        iou_type: Literal["segm", "boundary"] = "segm",
+        iou_type: IouType = "segm",
         max_dets: Sequence[int] = MAX_DETS,
         iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
         federated: bool = False,
     ) -> None:
-        self._num_images = len(coco_set.images)
-        self._undefined = len(iou_thresholds), len(coco_set.categories), len(AREAS), len(max_dets)
-        self._evaluation = None
-        if coco_set.truths:
-            self._evaluation = _evaluation(coco_set, iou_type, federated=federated)
-            self._evaluation.params.maxDets = list(max_dets)
-            self._evaluation.params.iouThrs = np.asarray(iou_thresholds)
-            with paused_collector():
-                self._evaluation.evaluate()
+        limits = {"max_dets": max_dets, "iou_thresholds": iou_thresholds}
+        self._matched = _MatchedSet(coco_set, (iou_type,), **limits, federated=federated)
+        self._iou_type = iou_type
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Ground truths, crowds and predictions in each image, int64 [I,3]."""
+        return self._matched.counts
 
     def accumulate(self, images: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Precision [T,R,K,A,M] and recall [T,K,A,M], -1 where a class has no ground truth.
@@ -57,50 +51,46 @@ class CocoAP:
             images: indices of the images to count, once for every time they are named, in ascending order, which is
                 the order that breaks ties of scores; all images if left out.
         """
-        if self._evaluation is None:
-            thresholds, *others = self._undefined
-            return np.full((thresholds, RECALL_LEVELS, *others), -1.0), np.full(self._undefined, -1.0)
-        chosen = np.arange(self._num_images) if images is None else images
-        # With separate_eval the library keeps the matches of each image, in these two fields, for accumulate.
-        evaluation = copy(self._evaluation)
-        evaluation._evalImgs_cpp = self._matches_of(chosen)
-        evaluation._paramsEval = copy(evaluation._paramsEval)
-        evaluation._paramsEval.imgIds = (chosen + 1).tolist()
-        evaluation.accumulate()
-        return evaluation.eval["precision"], evaluation.eval["recall"]
+        return self._matched.kept[self._iou_type].accumulate(images)
 
-    def _matches_of(self, images: np.ndarray) -> list:
-        """The library's matches, which it keeps as [K*A*I], of some images."""
-        matches = self._evaluation._evalImgs_cpp
-        first = range(0, len(matches), self._num_images)
-        return [matches[start + image] for start in first for image in images.tolist()]
+    def extend(self, others: Sequence["CocoAP"]) -> None:
+        """Take over the images of others, which were made with the same arguments, after one's own."""
+        self._matched.extend([other._matched for other in others])
 
 
 class CocoMetrics:
     """The twelve numbers of COCO for masks, and again for boundaries, over any images of a set.
 
     Args:
-        coco_set: masks must be sound RLEs.
+        coco_set: masks must be sound RLEs; it is taken part by part.
         boundary: whether boundaries are scored too; it takes several times as long.
         max_dets: predictions per image and class, ascending.
         iou_thresholds: ascending.
     """
 
     def __init__(
-        self, coco_set: CocoSet, *, boundary: bool, max_dets: Sequence[int], iou_thresholds: Sequence[float]
+        self,
+        coco_set: CocoSet | CocoFiles,
+        *,
+        boundary: bool,
+        max_dets: Sequence[int],
+        iou_thresholds: Sequence[float],
     ) -> None:
         self._max_dets, self._iou_thresholds = max_dets, iou_thresholds
-        iou_types = {"": "segm", "boundary_": "boundary"} if boundary else {"": "segm"}
-        self._matched = {
-            prefix: CocoAP(coco_set, iou_type=iou_type, max_dets=max_dets, iou_thresholds=iou_thresholds)
-            for prefix, iou_type in iou_types.items()
-        }
+        self._prefixes: dict[str, IouType] = {"": "segm", "boundary_": "boundary"} if boundary else {"": "segm"}
+        limits = {"max_dets": max_dets, "iou_thresholds": iou_thresholds}
+        self._matched = _MatchedSet(coco_set, tuple(self._prefixes.values()), **limits)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Ground truths, crowds and predictions in each image, int64 [I,3]."""
+        return self._matched.counts
 
     def measure(self, images: np.ndarray) -> dict[str, float]:
         """AP, AP50, ... and boundary_AP, boundary_AP50, ...; see `summarize` and `CocoAP.accumulate`."""
         found = {}
-        for prefix, matched in self._matched.items():
-            arrays = matched.accumulate(images)
+        for prefix, iou_type in self._prefixes.items():
+            arrays = self._matched.kept[iou_type].accumulate(images)
             numbers = summarize(*arrays, iou_thresholds=self._iou_thresholds, max_dets=self._max_dets)
             found |= {f"{prefix}{name}": value for name, value in numbers.items()}
         return found
@@ -115,14 +105,25 @@ class ImageRecall:
         iou_thresholds: of ``AR@k``; it is the mean over them.
     """
 
-    def __init__(self, coco_set: CocoSet, *, max_dets: Sequence[int], iou_thresholds: Sequence[float]) -> None:
-        self._num_images = len(coco_set.images)
+    def __init__(
+        self, coco_set: CocoSet | CocoFiles, *, max_dets: Sequence[int], iou_thresholds: Sequence[float]
+    ) -> None:
         self._max_dets = tuple(max_dets)
         thresholds = sorted({*iou_thresholds, *IOU_THRESHOLDS})
         self._chosen, self._spread = (
             [thresholds.index(one) for one in some] for some in (iou_thresholds, IOU_THRESHOLDS)
         )
         self._matched = CocoAP(coco_set, max_dets=max_dets, iou_thresholds=thresholds)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Ground truths, crowds and predictions in each image, int64 [I,3]."""
+        return self._matched.counts
+
+    def extend(self, others: Sequence["ImageRecall"]) -> None:
+        """Take over the images of others, which were made with the same arguments, after one's own."""
+        vars(self).pop("_per_image", None)
+        self._matched.extend([other._matched for other in others])
 
     def pooled(self, images: np.ndarray) -> dict[str, float]:
         """AR@k for each k of ``max_dets``, AR@100_50:95, and ARs@100, ARm@100, ARl@100 by size.
@@ -141,7 +142,7 @@ class ImageRecall:
     @cached_property
     def _per_image(self) -> np.ndarray:
         """Recall of each image [I,T,A,M], nan without ground truth."""
-        images = [self._defined(np.array([image])) for image in range(self._num_images)]
+        images = [self._defined(np.array([image])) for image in range(len(self.counts))]
         return np.stack(images) if images else np.zeros((0, *self._defined(np.zeros(0, dtype=np.int64)).shape))
 
     def _defined(self, images: np.ndarray) -> np.ndarray:
@@ -158,40 +159,40 @@ class ImageRecall:
         return {name: float(value) for name, value in values.items()}
 
 
-class _MaskEvaluation(COCOeval_faster):
-    """The library's evaluation with the mask IoU of pycocotools, which takes a third of the time.
+class _MatchedSet:
+    """The matches of all images of a set for some kinds of IoU, in one pass over its parts."""
 
-    For the library it is an evaluation of boxes, or else it would take every RLE apart before it is asked for an IoU.
-    """
+    def __init__(
+        self,
+        coco_set: CocoSet | CocoFiles,
+        iou_types: Sequence[IouType],
+        *,
+        max_dets: Sequence[int],
+        iou_thresholds: Sequence[float],
+        federated: bool = False,
+    ) -> None:
+        limits = {"max_dets": max_dets, "iou_thresholds": iou_thresholds}
+        sizes = {"num_areas": len(AREAS), "num_thresholds": len(iou_thresholds), "max_dets": max_dets}
+        self.kept = {one: KeptMatches(len(coco_set.categories), **sizes) for one in iou_types}
+        counts = [np.zeros((0, 3), dtype=np.int64)]
+        for part in coco_set.parts():
+            counts.append(_counts(part))
+            for iou_type, kept in self.kept.items():
+                for matches in match_part(part, iou_type=iou_type, **limits, federated=federated):
+                    kept.add(matches)
+        self.counts = np.concatenate(counts)
 
-    def computeIoU(self, imgId: int, catId: int) -> np.ndarray | list:
-        """The IoU of the best detections and all ground truth of a class in an image, [D,G]."""
-        (truths,), (detections,) = (
-            dataset.get_instances([imgId], [catId], True)[0] for dataset in (self.gt_dataset, self.dt_dataset)
-        )
-        if not truths or not detections:
-            return []
-        best = sorted(detections, key=lambda one: -one["score"])[: self.params.maxDets[-1]]
-        masks = ([one["segmentation"] for one in some] for some in (best, truths))
-        return coco_mask.iou(*masks, [one["iscrowd"] for one in truths])
-
-
-@paused_collector()
-def _evaluation(coco_set: CocoSet, iou_type: str, *, federated: bool) -> COCOeval_faster:
-    # The library writes into the records that it is given; its loadRes would measure every mask again.
-    index = {"images": coco_set.images, "categories": coco_set.categories}
-    results = [one | {"id": number, "iscrowd": 0} for number, one in enumerate(coco_set.results, start=1)]
-    evaluation, iou_type = (_MaskEvaluation, "bbox") if iou_type == "segm" else (COCOeval_faster, iou_type)
-    return evaluation(
-        COCO(index | {"annotations": [dict(one) for one in coco_set.truths]}),
-        COCO(index | {"annotations": results}),
-        iou_type,
-        print_function=_say_nothing,
-        separate_eval=True,
-        lvis_style=federated,
-        boundary_dilation_ratio=BOUNDARY_RATIO,
-    )
+    def extend(self, others: Sequence["_MatchedSet"]) -> None:
+        """Take over the images of others."""
+        for iou_type, kept in self.kept.items():
+            kept.extend(other.kept[iou_type] for other in others)
+        self.counts = np.concatenate([self.counts, *(other.counts for other in others)])
 
 
-def _say_nothing(*_: object) -> None:
-    """Take the library's progress lines."""
+def _counts(part: CocoSet) -> np.ndarray:
+    """Ground truths, crowds and predictions in each image, int64 [I,3]."""
+    places = {image["id"]: place for place, image in enumerate(part.images)}
+    crowds = [one for one in part.truths if one["iscrowd"]]
+    regular = [one for one in part.truths if not one["iscrowd"]]
+    columns = ([places[one["image_id"]] for one in some] for some in (regular, crowds, part.results))
+    return np.stack([np.bincount(np.array(one, dtype=np.int64), minlength=len(places)) for one in columns], axis=1)

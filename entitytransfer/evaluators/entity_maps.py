@@ -1,8 +1,9 @@
-"""Predictions in memory in the terms in which panoptic measures take them, for evaluation while training."""
+"""Ground truth and predictions in memory in the terms in which panoptic measures take them."""
 
 import numpy as np
 
-from cropformer import Entities
+from cropformer import Entities, rle
+from entitytransfer.adapter import Truth
 from entitytransfer.evaluators.segment_tables import SegmentMap, Segments
 
 
@@ -24,3 +25,16 @@ def map_entities(entities: Entities, *, source: str, track_ids: np.ndarray | Non
         is_crowd=np.zeros(visible.size, dtype=bool),
     )
     return SegmentMap(np.concatenate([[0], numbers])[id_map], segments, source)
+
+
+def map_truth(truth: Truth, size_hw: tuple[int, int], *, source: str) -> SegmentMap:
+    """One frame of ground truth; pixels in no region are VOID, and every region is listed, visible or not.
+
+    Args:
+        truth: regions that do not overlap.
+        size_hw: height and width in pixels.
+        source: what an error should call it.
+    """
+    ids = np.arange(1, len(truth.rles) + 1)
+    segments = Segments(ids=ids, classes=truth.labels, areas=truth.areas, is_crowd=truth.is_crowd)
+    return SegmentMap(rle.decode_id_map(truth.rles, size_hw), segments, source)

@@ -1,14 +1,11 @@
-"""Greedy matching and its accumulation, as COCOeval and YTVOSeval define them, for IoUs that are already known.
+"""Greedy matching, as COCOeval and YTVOSeval define it, for IoUs that are already known.
 
-D detections · G ground truths · A area ranges · T IoU thresholds · M numbers of predictions · R recall levels.
+D detections · G ground truths · A area ranges · T IoU thresholds.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
 
 
 @dataclass(frozen=True)
@@ -20,12 +17,14 @@ class Matches:
         is_matched: bool [A,T,D].
         is_ignored: bool [A,T,D], detections that count neither way.
         num_truths: int [A], ground truths that count.
+        is_taken: bool [A,T,G], ground truths that a detection matches.
     """
 
     scores: np.ndarray
     is_matched: np.ndarray
     is_ignored: np.ndarray
     num_truths: np.ndarray
+    is_taken: np.ndarray
 
 
 def match(
@@ -69,36 +68,7 @@ def match(
         ranges, thresholds = np.nonzero(found)
         is_free[ranges, thresholds, best[ranges, thresholds]] = False
     is_ignored |= ~is_matched & _out_of_range(detection_areas, area_ranges)[:, None]
-    return Matches(scores, is_matched, is_ignored, (~truth_ignored).sum(axis=1))
-
-
-def accumulate(matches: Sequence[Matches], max_dets: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision [T,R,A,M] and recall [T,A,M] of one class over all its images or videos.
-
-    Args:
-        matches: at least one, in the order that breaks ties of scores.
-        max_dets: M values; of each image or video the first so many detections count.
-
-    Returns:
-        -1 for an area range without ground truth.
-    """
-    num_ranges, num_thresholds, _ = matches[0].is_matched.shape
-    precision = np.full((num_thresholds, len(RECALL_LEVELS), num_ranges, len(max_dets)), -1.0)
-    recall = np.full((num_thresholds, num_ranges, len(max_dets)), -1.0)
-    num_truths = np.sum([one.num_truths for one in matches], axis=0)
-    for column, limit in enumerate(max_dets):
-        order = np.argsort(-np.concatenate([one.scores[:limit] for one in matches]), kind="stable")
-        is_matched, is_ignored = (
-            np.concatenate([part[..., :limit] for part in parts], axis=-1)[..., order]
-            for parts in ([one.is_matched for one in matches], [one.is_ignored for one in matches])
-        )
-        for area in np.flatnonzero(num_truths):
-            right = np.cumsum(is_matched[area] & ~is_ignored[area], axis=-1).astype(np.float64)  # [T,D]
-            wrong = np.cumsum(~is_matched[area] & ~is_ignored[area], axis=-1).astype(np.float64)
-            reached = right / num_truths[area]
-            recall[:, area, column] = reached[:, -1] if reached.size else 0.0
-            precision[:, :, area, column] = _interpolate(right / (wrong + right + np.spacing(1)), reached)
-    return precision, recall
+    return Matches(scores, is_matched, is_ignored, (~truth_ignored).sum(axis=1), ~is_free)
 
 
 def _out_of_range(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
@@ -108,11 +78,3 @@ def _out_of_range(areas: np.ndarray, area_ranges: np.ndarray) -> np.ndarray:
 
 def _last_argmax(values: np.ndarray) -> np.ndarray:
     return values.shape[-1] - 1 - np.argmax(values[..., ::-1], axis=-1)
-
-
-def _interpolate(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """The best precision at each recall level or beyond, 0 where the level is not reached: [T,D], [T,D] -> [T,R]."""
-    best = np.maximum.accumulate(precision[:, ::-1], axis=-1)[:, ::-1]
-    padded = np.concatenate([best, np.zeros((len(best), 1))], axis=-1)
-    places = [np.searchsorted(row, RECALL_LEVELS, side="left") for row in recall]
-    return np.take_along_axis(padded, np.stack(places), axis=-1)

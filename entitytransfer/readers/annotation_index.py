@@ -11,7 +11,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import overload
 
@@ -20,7 +20,8 @@ import numpy as np
 from cropformer import InputError, atomic_path
 
 CACHE_VARIABLE = "ENTITYTRANSFER_CACHE"
-_SUFFIX = ".v1.index"  # another number for another layout of the file
+_SUFFIX = ".v2.index"  # another number for another layout of the file
+_TEXTS = 5  # fields of an index that are `Texts`; they come after those that are arrays
 _CHECKSUM_BYTES = 4
 _LARGE_BYTES = 100 * 2**20  # a file that takes long enough to parse that one should say so
 
@@ -73,8 +74,12 @@ class AnnotationIndex:
     Attributes:
         sizes_hw: int64 [I,2].
         first: int64 [I+1]; the annotations of image i are those from ``first[i]`` to ``first[i + 1]``.
+        crowds: int64 [I]; so many annotations of each image, its last ones, are crowds.
         category_ids: int64 [A].
+        areas: float64 [A], as the file states them; pixels of the mask where it does not.
         listed_categories: int64 [C], ascending; the ids that the file lists, used or not.
+        listed_things: bool [C]; whether the categories are countable.
+        category_names: C of them.
         image_ids: I of them, as JSON, because some are numbers and some strings.
         file_names: I of them.
         ids: A of them, as JSON.
@@ -84,8 +89,12 @@ class AnnotationIndex:
 
     sizes_hw: np.ndarray
     first: np.ndarray
+    crowds: np.ndarray
     category_ids: np.ndarray
+    areas: np.ndarray
     listed_categories: np.ndarray
+    listed_things: np.ndarray
+    category_names: Texts
     image_ids: Texts
     file_names: Texts
     ids: Texts
@@ -98,9 +107,9 @@ class AnnotationIndex:
 
     def _arrays(self) -> list[np.ndarray]:
         """Everything, in the order of the file."""
-        texts = (self.image_ids, self.file_names, self.ids, self.counts)
-        edges, data = ([getattr(text, name) for text in texts] for name in ("edges", "data"))
-        return [self.sizes_hw, self.first, self.category_ids, self.listed_categories, *edges, *data]
+        values = [getattr(self, field.name) for field in fields(self) if field.name != "path"]
+        edges, data = ([getattr(text, name) for text in values[-_TEXTS:]] for name in ("edges", "data"))
+        return [*values[:-_TEXTS], *edges, *data]
 
 
 def open_index(source: Path, build: Callable[[Path], AnnotationIndex]) -> AnnotationIndex:
@@ -190,7 +199,5 @@ def _map(path: Path) -> AnnotationIndex:
 
 def _assemble(arrays: Sequence[np.ndarray], path: Path | None) -> AnnotationIndex:
     """The index of what ``AnnotationIndex._arrays`` gave."""
-    sizes_hw, first, category_ids, listed_categories, *texts = arrays
-    half = len(texts) // 2
-    numbers = (sizes_hw, first, category_ids, listed_categories)
-    return AnnotationIndex(*numbers, *map(Texts, texts[:half], texts[half:]), path)
+    numbers, edges, data = arrays[: -2 * _TEXTS], arrays[-2 * _TEXTS : -_TEXTS], arrays[-_TEXTS:]
+    return AnnotationIndex(*numbers, *map(Texts, edges, data), path)

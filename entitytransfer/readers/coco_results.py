@@ -1,10 +1,9 @@
 """COCO ground truth and results as they are scored: every record checked, every mask a sound RLE, every id a number.
 
-H, W image pixels.
+Files are read a few images at a time, however they are sorted. H, W image pixels · I images.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,17 @@ from typing import Any
 import numpy as np
 
 from cropformer import InputError, rle
-from entitytransfer.readers.coco_json import encode_polygons, load_json
-from entitytransfer.readers.json_file import paused_collector, read_json
+from entitytransfer.readers.coco_set import ONE_CLASS, CocoSet, split_ranges
+from entitytransfer.readers.json_file import paused_collector
+from entitytransfer.readers.json_lists import GroupedRecords, scan_list, scan_object
 from entitytransfer.readers.records import Id, Record, by_id, records, shown
 from entitytransfer.readers.run_lengths import check_rles
+from entitytransfer.readers.segmentations import encode_polygons
 
-ONE_CLASS = 1
 _FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")  # of an LVIS image: surely absent, partly annotated
-OVERLAP = ("keep", "remove")
+_PART_BYTES = 2**20  # of JSON that is in memory at once
+
+Annotations = Callable[[range], list[dict]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class CocoTruth:
         images: id, height, width of image number 1, 2, ..., and the lists of category ids that LVIS has for it.
         categories: COCO categories with numbers for ids.
         category_numbers: the source's own category id → number.
-        annotations: COCO annotations with id, image_id, category_id, iscrowd, area and a compressed RLE.
+        annotations: from a range of image numbers to their COCO annotations with image_id, category_id, iscrowd,
+            area and a compressed RLE; it raises InputError if one is damaged.
+        annotation_bytes: how much there is to read for each image, int64 [I].
     """
 
     source: Path
@@ -40,7 +44,8 @@ class CocoTruth:
     images: list[dict]
     categories: list[dict]
     category_numbers: dict[Id, int]
-    annotations: list[dict]
+    annotations: Annotations
+    annotation_bytes: np.ndarray
 
     def size_hw(self, image_number: int) -> tuple[int, int]:
         """Height and width in pixels."""
@@ -49,101 +54,119 @@ class CocoTruth:
 
 
 @dataclass(frozen=True)
-class CocoSet:
-    """Ground truth and predictions of a set of images: the terms of COCO, with numbers for all ids.
+class CocoFiles:
+    """A result file and its ground truth, to be read a few images at a time; otherwise like a `CocoSet`.
 
     Attributes:
-        images: id, height and width, numbered from 1.
-        categories: id and more, numbered from 1.
-        truths: id, image_id, category_id, iscrowd, area and segmentation, a compressed RLE.
-        results: image_id, category_id, score, area (pixels of the mask) and segmentation.
+        truth: the ground truth.
+        predictions: by image.
+        any_category: whether a category that the ground truth does not have is accepted.
+        changes: what is done to every part, in this order.
     """
 
-    images: list[dict]
-    categories: list[dict]
-    truths: list[dict]
-    results: list[dict]
+    truth: CocoTruth
+    predictions: GroupedRecords
+    any_category: bool
+    changes: tuple[Callable[[CocoSet], CocoSet], ...] = ()
+
+    @property
+    def images(self) -> list[dict]:
+        """As in a `CocoSet`."""
+        return self.truth.images
+
+    @property
+    def categories(self) -> list[dict]:
+        """As in a `CocoSet`."""
+        return self._changed(CocoSet([], self.truth.categories, [], [])).categories
+
+    def as_one_class(self) -> "CocoFiles":
+        """See `CocoSet.as_one_class`."""
+        return self._with(CocoSet.as_one_class)
+
+    def sorted_by_class(self) -> "CocoFiles":
+        """See `CocoSet.sorted_by_class`."""
+        return self._with(CocoSet.sorted_by_class)
+
+    def best(self, top_k: int | None) -> "CocoFiles":
+        """See `CocoSet.best`."""
+        return self._with(lambda part: part.best(top_k))
+
+    def without_overlap(self) -> "CocoFiles":
+        """See `CocoSet.without_overlap`."""
+        return self._with(CocoSet.without_overlap)
+
+    def parts(self) -> Iterator[CocoSet]:
+        """Read a few images at a time, in their order.
+
+        Raises:
+            InputError: a record is damaged; with file and record.
+        """
+        for first, last in split_ranges(self.truth.annotation_bytes + self.predictions.sizes(), _PART_BYTES):
+            yield self._changed(self._read(first, last))
 
     @paused_collector()
-    def as_one_class(self) -> "CocoSet":
-        """Every annotation and prediction in one class, in their own order."""
-        truths, results = ([one | {"category_id": ONE_CLASS} for one in many] for many in (self.truths, self.results))
-        return replace(self, categories=[{"id": ONE_CLASS, "name": "object"}], truths=truths, results=results)
+    def _read(self, first: int, last: int) -> CocoSet:
+        truths = self.truth.annotations(range(first + 1, last + 1))
+        listed, groups = self.predictions.read(first, last)
+        sizes_hw = [self.truth.size_hw(group + 1) for group in groups]
+        categories = [_result_category(one, self.truth, any_category=self.any_category) for one in listed]
+        scores = [one.number("score") for one in listed]
+        for one in listed:
+            one.check_box(one.content.get("bbox"))
+        segmentations = [one.field("segmentation") for one in listed]
+        rles, areas = check_rles(segmentations, sizes_hw, lambda index, problem: listed[index].error(problem))
+        columns = zip(groups, categories, scores, areas.tolist(), rles)
+        return CocoSet(
+            images=self.images[first:last],
+            categories=self.truth.categories,
+            truths=truths,
+            results=[
+                {"image_id": group + 1, "category_id": category, "score": score, "area": area, "segmentation": encoded}
+                for group, category, score, area, encoded in columns
+            ],
+        )
 
-    def sorted_by_class(self) -> "CocoSet":
-        """In the order in which COCOeval takes records without regard to classes (``useCats=0``): it breaks ties."""
-        truths, results = (sorted(many, key=lambda one: one["category_id"]) for many in (self.truths, self.results))
-        return replace(self, truths=truths, results=results)
+    def _with(self, change: Callable[[CocoSet], CocoSet]) -> "CocoFiles":
+        return replace(self, changes=(*self.changes, change))
 
-    def best(self, top_k: int | None) -> "CocoSet":
-        """Only the ``top_k`` best predictions of every image, of equal ones the first; None = all."""
-        if top_k is None:
-            return self
-        order = sorted(range(len(self.results)), key=lambda index: -self.results[index]["score"])
-        seen = [0] * (len(self.images) + 1)
-        kept = []
-        for index in order:
-            image_id = self.results[index]["image_id"]
-            seen[image_id] += 1
-            if seen[image_id] <= top_k:
-                kept.append(index)
-        return replace(self, results=[self.results[index] for index in sorted(kept)])
-
-    def without_overlap(self) -> "CocoSet":
-        """Of predictions that share pixels only the one with the best score keeps them; of equal ones the first."""
-        by_image: dict[int, list[int]] = defaultdict(list)
-        for index in sorted(range(len(self.results)), key=lambda index: -self.results[index]["score"]):
-            by_image[self.results[index]["image_id"]].append(index)
-        results = list(self.results)
-        for image_id, indices in by_image.items():
-            size_hw = self.images[image_id - 1]["height"], self.images[image_id - 1]["width"]
-            id_map = rle.decode_id_map([results[index]["segmentation"] for index in indices], size_hw)
-            for index, visible in zip(indices, rle.encode_id_map(id_map, np.arange(1, len(indices) + 1))):
-                results[index] = results[index] | {"segmentation": visible, "area": rle.area(visible)}
-        return replace(self, results=results)
+    def _changed(self, part: CocoSet) -> CocoSet:
+        for change in self.changes:
+            part = change(part)
+        return part
 
 
 @paused_collector()
 def read_coco_truth(path: Path) -> CocoTruth:
-    """Read COCO-instance or LVIS ground truth: polygons and RLEs, with or without iscrowd and area.
+    """Scan COCO-instance or LVIS ground truth: polygons and RLEs, with or without iscrowd and area.
 
     Raises:
-        InputError: the file is not that, or a record is damaged or contradicts another; with file and record.
+        InputError: the file is not that, or a record is damaged or contradicts another; with file and record. What one
+            annotation says of itself is checked when its image is read.
     """
-    content = load_json(path, fields=("images", "annotations"))
-    images = by_id(records(content["images"], source=path, kind="image"))
+    lists = {"images": ("image", ()), "annotations": ("annotation", ("id", "image_id"))}
+    content = scan_object(path, lists=lists, fields=("categories",))
+    listed, annotations = content["images"], content["annotations"]
+    images = by_id(listed.read(np.arange(len(listed))))
     categories = by_id(records(content.get("categories", []), source=path, kind="category"))
-    annotations = records(content["annotations"], source=path, kind="annotation")
-    by_id([one for one in annotations if "id" in one.content])
+    annotations.check_unique("id")
     numbers = {image_id: number for number, image_id in enumerate(images, start=1)}
     category_numbers = {category_id: number for number, category_id in enumerate(categories, start=1)}
-    listed = [_image(one, number, category_numbers) for number, one in enumerate(images.values(), start=1)]
-    owners = [one.lookup("image_id", numbers) for one in annotations]
-    sizes_hw = [(image["height"], image["width"]) for image in listed]
-    rles, areas = _check_masks(annotations, [sizes_hw[owner - 1] for owner in owners])
+    numbered = [_image(one, number, category_numbers) for number, one in enumerate(images.values(), start=1)]
+    grouped = GroupedRecords.by(annotations, "image_id", numbers)
     return CocoTruth(
         source=path,
         image_numbers=numbers,
-        images=listed,
+        images=numbered,
         categories=[one.content | {"id": number} for number, one in enumerate(categories.values(), start=1)],
         category_numbers=category_numbers,
-        annotations=[
-            {
-                "id": number,
-                "image_id": owner,
-                "category_id": _category(one, category_numbers),
-                "iscrowd": int(one.flag("iscrowd")),
-                "area": _area(one, default=area),
-                "segmentation": encoded,
-            }
-            for number, (one, owner, encoded, area) in enumerate(zip(annotations, owners, rles, areas.tolist()), 1)
-        ],
+        annotations=lambda some: _annotations(*grouped.read(some.start - 1, some.stop - 1), numbered, category_numbers),
+        annotation_bytes=grouped.sizes(),
     )
 
 
 @paused_collector()
-def read_coco_results(path: Path, truth: CocoTruth, *, any_category: bool) -> CocoSet:
-    """Read a COCO result file for this ground truth.
+def read_coco_results(path: Path, truth: CocoTruth, *, any_category: bool) -> CocoFiles:
+    """Scan a COCO result file for this ground truth.
 
     Args:
         path: a JSON list of objects with image_id, category_id, score and a segmentation (RLE).
@@ -152,20 +175,29 @@ def read_coco_results(path: Path, truth: CocoTruth, *, any_category: bool) -> Co
             one class; it then comes after the others.
 
     Raises:
-        InputError: the file is not that, or a record is damaged or about an unknown image; with file and record.
+        InputError: the file is not that, or a prediction is about an unknown image; with file and record. What one
+            prediction says of itself is checked when its image is read.
     """
-    predictions = records(read_json(path), source=path, kind="prediction")
-    owners = [one.lookup("image_id", truth.image_numbers) for one in predictions]
-    categories = [_result_category(one, truth, any_category=any_category) for one in predictions]
-    scores = [one.number("score") for one in predictions]
-    for one in predictions:
-        one.check_box(one.content.get("bbox"))
-    segmentations = [one.field("segmentation") for one in predictions]
-    sizes_hw = [truth.size_hw(owner) for owner in owners]
-    rles, areas = check_rles(segmentations, sizes_hw, lambda index, problem: predictions[index].error(problem))
-    names = ("image_id", "category_id", "score", "area", "segmentation")
-    results = [dict(zip(names, values)) for values in zip(owners, categories, scores, areas.tolist(), rles)]
-    return CocoSet(truth.images, truth.categories, truth.annotations, results)
+    predictions = scan_list(path, "prediction", fields=("image_id",))
+    return CocoFiles(truth, GroupedRecords.by(predictions, "image_id", truth.image_numbers), any_category)
+
+
+def _annotations(
+    listed: Sequence[Record], groups: Sequence[int], images: Sequence[dict], category_numbers: dict[Id, int]
+) -> list[dict]:
+    """COCO annotations from the records of images with these indices."""
+    sizes_hw = [(images[group]["height"], images[group]["width"]) for group in groups]
+    rles, areas = _check_masks(listed, sizes_hw)
+    return [
+        {
+            "image_id": group + 1,
+            "category_id": _category(one, category_numbers),
+            "iscrowd": int(one.flag("iscrowd")),
+            "area": _area(one, default=area),
+            "segmentation": encoded,
+        }
+        for one, group, encoded, area in zip(listed, groups, rles, areas.tolist())
+    ]
 
 
 def _image(record: Record, number: int, category_numbers: dict[Id, int]) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cropformer import InputError
-from entitytransfer.readers.label_png import read_pixels, read_size
+from entitytransfer.readers.label_png import list_pngs, read_pixels, read_size
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BIT_DEPTH = 24  # the byte of a PNG that states it
@@ -48,13 +48,7 @@ def list_maps(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: there is none, or two for one image.
     """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() != ".png" or path.name.startswith("."):
-            continue
-        if path.stem in found:
-            raise InputError(f"{found[path.stem]} and {path} are for the same image; remove one.")
-        found[path.stem] = path
+    found = list_pngs(folder)
     if not found:
         raise InputError(f"There is no PNG in {folder}; check the path.")
     return found

@@ -1,6 +1,6 @@
 """Semantic label PNGs: one class number for each pixel, and one region for each class that an image shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cropformer import Cut, InputError, cut_masks, rle
-from entitytransfer.adapter import Sample
+from entitytransfer.adapter import Annotation, Sample, Truth
 
 _LABEL_MODES = {"L", "P"}  # of a palette the colours do not matter, its numbers are the classes
 
@@ -23,12 +23,14 @@ class LabelRegions:
         size_hw: height and width in pixels.
         classes: number of classes; labels run from 0.
         ignored: value of the pixels that belong to no class.
+        first: value of the pixels of the first class.
     """
 
     png_path: Path
     size_hw: tuple[int, int]
     classes: int
     ignored: int = 255
+    first: int = 0
 
     def masks(self) -> np.ndarray:
         """Decode the region of every class present: bool [N,H,W]. Raises InputError as `label_map` does."""
@@ -53,30 +55,40 @@ class LabelRegions:
         """Return the class of every region: int64 [N]. Raises InputError as `label_map` does."""
         return self._present(self.label_map()).astype(np.int64)
 
+    def truth(self) -> Truth:
+        """Return the region of every class present. Raises InputError as `label_map` does."""
+        label_map = self.label_map()
+        present = self._present(label_map)
+        rles = rle.encode_id_map(label_map, present)
+        areas = np.array([rle.area(region) for region in rles], dtype=np.float64)
+        return Truth(rles, present.astype(np.int64), areas, np.zeros(len(rles), dtype=bool))
+
     def label_map(self) -> np.ndarray:
-        """Decode the PNG: uint8 [H,W], every value a class or `ignored`.
+        """Decode the PNG: labels uint8 [H,W], and a number that is no label where pixels are ignored.
 
         Raises:
             InputError: the PNG cannot be read, has another size than the image, or holds a value that is no class.
         """
-        label_map = read_label_map(self.png_path)
-        if label_map.shape != self.size_hw:
+        stored = read_label_map(self.png_path)
+        if stored.shape != self.size_hw:
             raise InputError(
-                f"{self.png_path} has height and width {label_map.shape} but its image {self.size_hw}; "
+                f"{self.png_path} has height and width {stored.shape} but its image {self.size_hw}; "
                 "put back the original PNG."
             )
+        label_map = stored - np.uint8(self.first)  # what is below the first class wraps around to above the last
         present = self._present(label_map)
         if present.size and present[-1] >= self.classes:
             raise InputError(
-                f"{self.png_path} holds the value {present[-1]}, but the classes are 0 to {self.classes - 1} and "
-                f"{self.ignored} is ignored; put back the original PNG."
+                f"{self.png_path} holds the value {(int(present[-1]) + self.first) % 256}, but the classes are "
+                f"{self.first} to {self.first + self.classes - 1} and {self.ignored} is ignored; "
+                "put back the original PNG."
             )
         return label_map
 
     def _present(self, label_map: np.ndarray) -> np.ndarray:
         """The classes of a map, uint8 [N] ascending."""
         present = np.flatnonzero(np.bincount(label_map.reshape(-1), minlength=256))  # [H,W] -> [HW]
-        return present[present != self.ignored].astype(np.uint8)
+        return present[present != (self.ignored - self.first) % 256].astype(np.uint8)
 
 
 def read_label_map(path: Path | str) -> np.ndarray:
@@ -96,18 +108,18 @@ def read_label_map(path: Path | str) -> np.ndarray:
 
 
 class LabelledImages(Sequence[Sample]):
-    """Photos and their label PNGs as samples; the size of one is read from the PNG's head when it is asked for.
+    """Photos and their PNGs as samples; the size of one is read from the PNG's head when it is asked for.
 
     Args:
-        files: image and label PNG of each sample.
-        classes: number of classes; labels run from 0.
-        ignored: value of the pixels that belong to no class.
+        files: image and PNG of each sample.
+        annotate: path and size of a PNG → what it says, such as `LabelRegions` with its numbers.
     """
 
-    def __init__(self, files: Sequence[tuple[Path, Path]], *, classes: int, ignored: int = 255) -> None:
+    def __init__(
+        self, files: Sequence[tuple[Path, Path]], annotate: Callable[[Path, tuple[int, int]], Annotation]
+    ) -> None:
         self._files = files
-        self._classes = classes
-        self._ignored = ignored
+        self._annotate = annotate
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -126,11 +138,10 @@ class LabelledImages(Sequence[Sample]):
             InputError: the PNG is missing or damaged.
         """
         if isinstance(index, slice):
-            return LabelledImages(self._files[index], classes=self._classes, ignored=self._ignored)
+            return LabelledImages(self._files[index], self._annotate)
         image_path, png_path = self._files[index]
         size_hw = read_size_hw(png_path)
-        regions = LabelRegions(png_path, size_hw, classes=self._classes, ignored=self._ignored)
-        return Sample(image_path.stem, image_path, size_hw, regions, exhaustive=True)
+        return Sample(image_path.stem, image_path, size_hw, self._annotate(png_path, size_hw), exhaustive=True)
 
 
 def read_size_hw(path: Path) -> tuple[int, int]:

@@ -39,6 +39,22 @@ def read_foreground(path: Path | str) -> np.ndarray:
     return (pixels if pixels.ndim == 2 else pixels[..., 0]) > FOREGROUND
 
 
+def list_pngs(folder: Path) -> dict[str, Path]:
+    """The PNGs of a folder by their name without ending, in alphabetical order; hidden files are none.
+
+    Raises:
+        InputError: there are two for one image.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() != ".png" or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise InputError(f"{found[path.stem]} and {path} are for the same image; remove one.")
+        found[path.stem] = path
+    return found
+
+
 def read_pixels(path: Path) -> tuple[np.ndarray, str]:
     """The pixels of a PNG as they are stored, and Pillow's name of their mode.
 

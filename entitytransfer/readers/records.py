@@ -35,6 +35,14 @@ class Record:
         """The sentence about a problem of this record."""
         return InputError(f"{self.source}, {self.kind} {self.index}: {problem}; correct or remove it.")
 
+    def not_an_object(self, value: Any) -> InputError:
+        """The sentence about something else in its place."""
+        return self.error(f"it must be an object, not {shown(value)}")
+
+    def taken(self, key: Id, other: int) -> InputError:
+        """The sentence about an id that another record of the kind has already."""
+        return self.error(f"the id {shown(key)} is already that of {self.kind} {other}")
+
     def field(self, name: str) -> Any:
         """A field that must be there."""
         try:
@@ -98,13 +106,16 @@ def records(values: Any, *, source: Path, kind: str) -> list[Record]:
         InputError: it is no list, or something in it is no object.
     """
     if not isinstance(values, list):
-        raise InputError(f"{source} must hold a list of {kind}s, not {shown(values)}; check that it is the right file.")
+        raise not_a_list(values, source=source, kind=kind)
     for index, value in enumerate(values):
         if not isinstance(value, dict):
-            raise InputError(
-                f"{source}, {kind} {index}: it must be an object, not {shown(value)}; correct or remove it."
-            )
+            raise Record({}, source, kind, index).not_an_object(value)
     return [Record(value, source, kind, index) for index, value in enumerate(values)]
+
+
+def not_a_list(value: Any, *, source: Path, kind: str) -> InputError:
+    """The sentence about something else in the place of a list of records."""
+    return InputError(f"{source} must hold a list of {kind}s, not {shown(value)}; check that it is the right file.")
 
 
 def by_id(listed: Sequence[Record]) -> dict[Id, Record]:
@@ -117,7 +128,7 @@ def by_id(listed: Sequence[Record]) -> dict[Id, Record]:
     for record in listed:
         key = record.identifier("id")
         if key in found:
-            raise record.error(f"the id {shown(key)} is already that of {record.kind} {found[key].index}")
+            raise record.taken(key, found[key].index)
         found[key] = record
     try:
         return dict(sorted(found.items()))

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from cropformer import rle
-from entitytransfer.readers.coco_json import load_json
+from cropformer import InputError, rle
+from entitytransfer.readers.json_file import check_fields
+from entitytransfer.readers.json_lists import GroupedRecords, RecordList, scan_list, scan_object
 from entitytransfer.readers.records import Id, Record, by_id, is_finite, records, shown
-from entitytransfer.readers.run_lengths import check_rles
-from entitytransfer.readers.zipped_json import read_json_or_zip
+from entitytransfer.readers.run_lengths import check_frames
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Tracks:
     Attributes:
         masks: N tracks of F sound RLEs, None where the track is not visible.
         areas: pixels of each mask, int64 [N,F], 0 for none.
+        boxes_xyxy: of each mask in pixels, right and bottom exclusive, int64 [N,F,4], 0 for none.
         mean_areas: over the frames in which a track has pixels, float64 [N]; it decides on the size range.
         category_ids: int64 [N].
         scores: float64 [N], 0 for ground truth.
@@ -32,6 +33,7 @@ class Tracks:
 
     masks: Sequence[Sequence[rle.RLE | None]]
     areas: np.ndarray
+    boxes_xyxy: np.ndarray
     mean_areas: np.ndarray
     category_ids: np.ndarray
     scores: np.ndarray
@@ -43,7 +45,7 @@ class Tracks:
 
     def select(self, indices: np.ndarray) -> "Tracks":
         """Some of the tracks, in the order of their indices."""
-        arrays = (self.areas, self.mean_areas, self.category_ids, self.scores, self.is_crowd)
+        arrays = (self.areas, self.boxes_xyxy, self.mean_areas, self.category_ids, self.scores, self.is_crowd)
         return Tracks([self.masks[index] for index in indices.tolist()], *(array[indices] for array in arrays))
 
     def best(self, limit: int) -> "Tracks":
@@ -57,11 +59,27 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Video:
-    """One video: its frame size, number of frames, and the records of its tracks, still encoded."""
+    """One video: its frame size, number of frames, and where its tracks stand in their file.
+
+    Attributes:
+        size_hw: height and width in pixels.
+        num_frames: F.
+        tracks: those of all videos of the file.
+        index: the place of this one among the videos.
+    """
 
     size_hw: tuple[int, int]
     num_frames: int
-    records: list[Record]
+    tracks: GroupedRecords
+    index: int
+
+    def __len__(self) -> int:
+        """Number of tracks."""
+        return int(self.tracks.counts()[self.index])
+
+    def read(self) -> list[Record]:
+        """The records of its tracks."""
+        return self.tracks.read(self.index, self.index + 1)[0]
 
 
 @dataclass(frozen=True)
@@ -83,60 +101,65 @@ def read_ytvis_truth(path: Path) -> YtvisFile:
     Raises:
         InputError: the file is not that, or a record is damaged or contradicts another; with file and record.
     """
-    content = load_json(path, fields=("videos", "categories", "annotations"))
+    tracks = ("annotation", ("id", "video_id"))
+    content = scan_object(path, lists={"annotations": tracks}, fields=("videos", "categories"))
+    check_fields(content, ("videos", "categories"), path=path)
     listed = by_id(records(content["videos"], source=path, kind="video"))
     categories = by_id(records(content["categories"], source=path, kind="category"))
-    annotations = records(content["annotations"], source=path, kind="annotation")
-    by_id([one for one in annotations if "id" in one.content])
-    videos = {video_id: Video(video.size_hw(), _num_frames(video), []) for video_id, video in listed.items()}
-    return _sort_tracks(annotations, videos, {one: number for number, one in enumerate(categories, start=1)})
+    content["annotations"].check_unique("id")
+    shapes = {video_id: (video.size_hw(), _num_frames(video)) for video_id, video in listed.items()}
+    return _sort_tracks(content["annotations"], shapes, {one: number for number, one in enumerate(categories, start=1)})
 
 
 def read_ytvis_results(path: Path, truth: YtvisFile) -> YtvisFile:
     """Index a result file for this ground truth: a JSON list of video_id, category_id, score and segmentations.
 
-    `ytvis_writer` writes one. It may be in the zip that the server takes.
+    `ytvis_writer` writes one.
 
     Raises:
         InputError: the file is not that, or a prediction is about an unknown video; with file and record.
     """
-    predictions = records(read_json_or_zip(path), source=path, kind="prediction")
-    videos = {video_id: Video(video.size_hw, video.num_frames, []) for video_id, video in truth.videos.items()}
-    return _sort_tracks(predictions, videos, truth.category_numbers)
+    predictions = scan_list(path, "prediction", fields=("video_id",))
+    shapes = {video_id: (video.size_hw, video.num_frames) for video_id, video in truth.videos.items()}
+    return _sort_tracks(predictions, shapes, truth.category_numbers)
 
 
 def annotated_tracks(video: Video, category_numbers: dict[Id, int]) -> Tracks:
-    """Decode the ground truth of a video; its ``areas``, if there, decide on size ranges, as in YTVOSeval."""
-    masks, areas = _masks(video)
-    stated = [_stated_areas(one, row) for one, row in zip(video.records, areas)]
-    for one in video.records:
+    """Read the ground truth of a video; its ``areas``, if there, decide on size ranges, as in YTVOSeval."""
+    listed = video.read()
+    masks, areas, boxes_xyxy = _masks(listed, video)
+    stated = [_stated_areas(one, row) for one, row in zip(listed, areas)]
+    for one in listed:
         for box in _frames_of(one, "bboxes", video.num_frames):
             one.check_box(box)
     return Tracks(
         masks=masks,
         areas=areas,
+        boxes_xyxy=boxes_xyxy,
         mean_areas=mean_areas(np.array(stated).reshape(areas.shape)),  # [N][F] -> [N,F]
-        category_ids=_categories(video.records, category_numbers, any_category=False),
+        category_ids=_categories(listed, category_numbers, any_category=False),
         scores=np.zeros(len(masks)),
-        is_crowd=np.array([one.flag("iscrowd") for one in video.records], dtype=bool),
+        is_crowd=np.array([one.flag("iscrowd") for one in listed], dtype=bool),
     )
 
 
 def predicted_tracks(video: Video, category_numbers: dict[Id, int], *, any_category: bool) -> Tracks:
-    """Decode the predictions of a video.
+    """Read the predictions of a video.
 
     Args:
         video: of the result file.
         category_numbers: of the ground truth.
         any_category: whether a category that the ground truth does not have is accepted.
     """
-    masks, areas = _masks(video)
+    listed = video.read()
+    masks, areas, boxes_xyxy = _masks(listed, video)
     return Tracks(
         masks=masks,
         areas=areas,
+        boxes_xyxy=boxes_xyxy,
         mean_areas=mean_areas(areas),
-        category_ids=_categories(video.records, category_numbers, any_category=any_category),
-        scores=np.array([one.number("score") for one in video.records], dtype=np.float64),
+        category_ids=_categories(listed, category_numbers, any_category=any_category),
+        scores=np.array([one.number("score") for one in listed], dtype=np.float64),
         is_crowd=np.zeros(len(masks), dtype=bool),
     )
 
@@ -149,27 +172,34 @@ def _num_frames(video: Record) -> int:
     return length
 
 
-def _sort_tracks(tracks: Sequence[Record], videos: dict[Id, Video], category_numbers: dict[Id, int]) -> YtvisFile:
-    for one in tracks:
-        one.lookup("video_id", videos).records.append(one)
+def _sort_tracks(
+    listed: RecordList, shapes: dict[Id, tuple[tuple[int, int], int]], category_numbers: dict[Id, int]
+) -> YtvisFile:
+    """Find the tracks of each video, of which size and number of frames are known."""
+    numbers = {video_id: number for number, video_id in enumerate(shapes, start=1)}
+    tracks = GroupedRecords.by(listed, "video_id", numbers)
+    videos = {video_id: Video(*shape, tracks, index) for index, (video_id, shape) in enumerate(shapes.items())}
     return YtvisFile(videos, category_numbers)
 
 
-def _masks(video: Video) -> tuple[list[list[rle.RLE | None]], np.ndarray]:
-    """The masks of every track, None where it is not visible, and their areas int64 [N,F]."""
-    segmentations = [_frames_of(one, "segmentations", video.num_frames, required=True) for one in video.records]
-    places = [(n, f) for n, frames in enumerate(segmentations) for f, one in enumerate(frames) if one is not None]
-    checked, areas = check_rles(
-        [segmentations[n][f] for n, f in places],
-        [video.size_hw] * len(places),
-        lambda index, problem: video.records[places[index][0]].error(f"frame {places[index][1]}: {problem}"),
-    )
-    masks: list[list[rle.RLE | None]] = [[None] * video.num_frames for _ in video.records]
-    table = np.zeros((len(masks), video.num_frames), dtype=np.int64)
-    for (n, f), encoded, area in zip(places, checked, areas):
-        masks[n][f] = encoded
-        table[n, f] = area
-    return masks, table
+def _masks(listed: Sequence[Record], video: Video) -> tuple[list[list[rle.RLE | None]], np.ndarray, np.ndarray]:
+    """The masks of every track, None where it is not visible, their areas int64 [N,F] and boxes int64 [N,F,4]."""
+    segmentations = [_frames_of(one, "segmentations", video.num_frames, required=True) for one in listed]
+    is_visible = np.array([one is not None for frames in segmentations for one in frames], dtype=bool)
+    places = np.flatnonzero(is_visible)
+
+    def refuse(index: int, problem: str) -> InputError:
+        track, frame = divmod(int(places[index]), video.num_frames)
+        return listed[track].error(f"frame {frame}: {problem}")
+
+    visible = [one for frames in segmentations for one in frames if one is not None]
+    checked = check_frames(visible, video.size_hw, refuse)
+    rles = iter(checked[0])
+    masks = [[None if one is None else next(rles) for one in frames] for frames in segmentations]
+    areas, boxes_xyxy = (np.zeros((is_visible.size, *values.shape[1:]), dtype=np.int64) for values in checked[1:])
+    areas[places], boxes_xyxy[places] = checked[1:]
+    shape = len(masks), video.num_frames
+    return masks, areas.reshape(shape), boxes_xyxy.reshape(*shape, 4)  # [NF] -> [N,F], [NF,4] -> [N,F,4]
 
 
 def _frames_of(record: Record, name: str, num_frames: int, *, required: bool = False) -> list[Any]:

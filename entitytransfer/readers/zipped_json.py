@@ -1,31 +1,31 @@
 """A JSON file as it is, or as the one file in a zip, which is what evaluation servers take."""
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from cropformer import InputError
-from entitytransfer.readers.json_file import read_json
 
 RESULTS_NAME = "results.json"
 _MAX_COMPRESSION = 200  # results shrink to a third; what shrinks to less than this is made to fill the memory
 
 
-def read_json_or_zip(path: Path) -> Any:
-    """Load a JSON file, or the ``results.json`` at the top of a zip.
+@contextmanager
+def unzipped(path: Path) -> Iterator[Path]:
+    """A JSON file as it is, or the ``results.json`` at the top of a zip, unpacked for as long as it is needed.
 
     Raises:
-        InputError: it cannot be read, is not JSON, or the zip holds no such file; see `read_json`.
+        InputError: it is no sound zip or holds no such file.
     """
-    return _read_zipped(path) if path.suffix.lower() == ".zip" else read_json(path)
-
-
-def _read_zipped(path: Path) -> Any:
+    if path.suffix.lower() != ".zip":
+        yield path
+        return
     with TemporaryDirectory() as folder:
         extracted = _extract(path, folder)
         try:
-            return read_json(extracted)
+            yield Path(extracted)
         except InputError as error:
             raise InputError(str(error).replace(extracted, str(path / RESULTS_NAME))) from error
 

@@ -14,6 +14,7 @@ from entitytransfer.evaluators.skeletons import SkeletonCache
 from entitytransfer.readers.grey_maps import MapFiles, match_maps, read_map
 from entitytransfer.readers.image_list import read_image_list
 from entitytransfer.readers.label_png import FOREGROUND, read_foreground
+from entitytransfer.readers.mask_folder import check_splits
 from entitytransfer.scorecard import Score
 from entitytransfer.threads import workers_pool
 
@@ -100,11 +101,7 @@ def _splits(root: Path, names: str | None) -> list[str]:
     """The folders of DIS5K to score; none if the ground truth is a folder of masks itself."""
     if names is None:
         return [SPLIT] if (root / SPLIT).is_dir() else []
-    splits = names.split(",")
-    for split in splits:
-        if not (root / split / "gt").is_dir() or splits.count(split) > 1:
-            raise InputError(f"{root} has no folder {split}/gt of its own; choose splits of DIS5K, each once.")
-    return splits
+    return check_splits(root, names)
 
 
 def _match(ground_truth: Path, predictions: Path, splits: Sequence[str]) -> dict[str, MapFiles]:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from entitytransfer.bootstrap import percentile_intervals
-from entitytransfer.evaluators.coco_ap import BOUNDARY_RATIO, CocoMetrics
+from entitytransfer.evaluators.coco_ap import CocoMetrics
+from entitytransfer.evaluators.coco_matching import BOUNDARY_RATIO
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS, check_limits
-from entitytransfer.readers.coco_results import OVERLAP, read_coco_results, read_coco_truth
+from entitytransfer.readers.coco_results import read_coco_results, read_coco_truth
+from entitytransfer.readers.coco_set import OVERLAP
 from entitytransfer.readers.image_list import read_image_list
 from entitytransfer.scorecard import Score, check_choice
 from entitytransfer.scoring.instance import detection_card
@@ -54,6 +56,7 @@ def score(
     card = {"task": "entity", "classes": "one", "overlap": overlap, "boundary": BOUNDARY_RATIO if boundary else None}
     return Score(
         metrics=metrics.measure(images),
-        protocol=card | detection_card(coco_set, images, max_dets=max_dets, iou_thresholds=iou_thresholds, top_k=top_k),
+        protocol=card
+        | detection_card(metrics.counts, images, max_dets=max_dets, iou_thresholds=iou_thresholds, top_k=top_k),
         intervals=percentile_intervals(metrics.measure, images, draws=bootstrap, seed=seed),
     )

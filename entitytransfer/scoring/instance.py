@@ -7,9 +7,10 @@ import faster_coco_eval
 import numpy as np
 
 from entitytransfer.bootstrap import percentile_intervals
-from entitytransfer.evaluators.coco_ap import BOUNDARY_RATIO, CocoMetrics
+from entitytransfer.evaluators.coco_ap import CocoMetrics
+from entitytransfer.evaluators.coco_matching import BOUNDARY_RATIO
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS, check_limits
-from entitytransfer.readers.coco_results import CocoSet, read_coco_results, read_coco_truth
+from entitytransfer.readers.coco_results import read_coco_results, read_coco_truth
 from entitytransfer.readers.image_list import read_image_list
 from entitytransfer.scorecard import Score
 
@@ -55,27 +56,27 @@ def score(
     metrics = CocoMetrics(coco_set, boundary=boundary, max_dets=max_dets, iou_thresholds=iou_thresholds)
     return Score(
         metrics=metrics.measure(images),
-        protocol=card | detection_card(coco_set, images, max_dets=max_dets, iou_thresholds=iou_thresholds, top_k=top_k),
+        protocol=card
+        | detection_card(metrics.counts, images, max_dets=max_dets, iou_thresholds=iou_thresholds, top_k=top_k),
         intervals=percentile_intervals(metrics.measure, images, draws=bootstrap, seed=seed),
     )
 
 
 def detection_card(
-    coco_set: CocoSet,
+    counts: np.ndarray,
     images: np.ndarray,
     *,
     max_dets: Sequence[int],
     iou_thresholds: Sequence[float],
     top_k: int | None,
 ) -> dict[str, object]:
-    """The part of the protocol card that detection tasks share."""
-    counted = set((images + 1).tolist())
-    truths = [one for one in coco_set.truths if one["image_id"] in counted]
+    """The part of the protocol card that detection tasks share; for ``counts`` see `CocoAP.counts`."""
+    truths, crowds, predictions = counts[images].sum(axis=0).tolist()
     return {
-        "images": len(counted),
-        "ground truths": sum(not one["iscrowd"] for one in truths),
-        "crowds": sum(one["iscrowd"] for one in truths),
-        "predictions": sum(one["image_id"] in counted for one in coco_set.results),
+        "images": len(images),
+        "ground truths": truths,
+        "crowds": crowds,
+        "predictions": predictions,
         "max_dets": list(max_dets),
         "iou_thresholds": [round(one, 4) for one in iou_thresholds],
         "top_k": top_k,

@@ -9,7 +9,7 @@ from cropformer import InputError
 from entitytransfer.bootstrap import percentile_intervals
 from entitytransfer.evaluators.coco_ap import CocoAP
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, check_limits, summarize
-from entitytransfer.readers.coco_results import CocoSet, read_coco_results, read_coco_truth
+from entitytransfer.readers.coco_results import CocoFiles, read_coco_results, read_coco_truth
 from entitytransfer.readers.image_list import read_image_list
 from entitytransfer.scorecard import Score
 from entitytransfer.scoring.instance import detection_card
@@ -60,12 +60,13 @@ def score(
     card = {"task": "lvis", "classes": f"{len(truth.categories)}, averaged", "ground truth": "federated"}
     return Score(
         metrics=measure(images),
-        protocol=card | detection_card(coco_set, images, max_dets=max_dets, iou_thresholds=iou_thresholds, top_k=None),
+        protocol=card
+        | detection_card(matched.counts, images, max_dets=max_dets, iou_thresholds=iou_thresholds, top_k=None),
         intervals=percentile_intervals(measure, images, draws=bootstrap, seed=seed),
     )
 
 
-def _classes_by_frequency(coco_set: CocoSet, source: Path) -> dict[str, list[int]]:
+def _classes_by_frequency(coco_set: CocoFiles, source: Path) -> dict[str, list[int]]:
     """Indices of the rare, common and frequent classes."""
     frequencies = [one.get("frequency") for one in coco_set.categories]
     for index, frequency in enumerate(frequencies):

@@ -6,7 +6,8 @@ from pathlib import Path
 from entitytransfer.bootstrap import percentile_intervals
 from entitytransfer.evaluators.coco_ap import ImageRecall
 from entitytransfer.evaluators.detection_summary import MAX_DETS, check_limits
-from entitytransfer.readers.coco_results import OVERLAP, CocoTruth, read_coco_results, read_coco_truth
+from entitytransfer.readers.coco_results import CocoTruth, read_coco_results, read_coco_truth
+from entitytransfer.readers.coco_set import OVERLAP
 from entitytransfer.readers.image_list import read_image_list
 from entitytransfer.readers.mask_folder import read_camo, read_fss, read_ocid
 from entitytransfer.scorecard import Score, check_choice
@@ -34,8 +35,8 @@ def score(
     """Score COCO results as COCOeval with ``useCats=0`` does: ``AR@k`` at IoU 0.5, and ``AR@100_50:95``.
 
     Args:
-        ground_truth: COCO or LVIS JSON; the folder of OCID; CAMO++ JSON or the GT folder of the first CAMO; the folder
-            of FSS-1000.
+        ground_truth: COCO or LVIS JSON; the folder of OCID; CAMO++ JSON, or the first CAMO or its GT folder; the
+            folder of FSS-1000.
         predictions: COCO results JSON; the category ids do not matter. OCID images are called by their path without
             label/, FSS images ``CLASS/N``, images of the first CAMO by stem or number.
         format: coco, lvis, ocid, camo or fss.
@@ -43,7 +44,8 @@ def score(
             matched part, without images that have no ground truth.
         overlap: "keep" predictions as they are, or "remove" shared pixels from all but the best prediction.
         supports: OCID: "drop" or "keep" floor and table.
-        split: FSS-1000: classes in "test", or "all".
+        split: FSS-1000: classes in "test", or "all". The first CAMO, where it has photos: those in Images/"Test", or
+            "all".
         max_dets: predictions per image, ascending.
         iou_thresholds: of ``AR@k``; it is the mean over them.
         top_k: predictions per image; None = all.
@@ -68,7 +70,7 @@ def score(
         protocol={"task": "recall", "classes": "one"}
         | card
         | {"average": average, "overlap": overlap}
-        | detection_card(coco_set, images, max_dets=max_dets, iou_thresholds=iou_thresholds, top_k=top_k),
+        | detection_card(recall.counts, images, max_dets=max_dets, iou_thresholds=iou_thresholds, top_k=top_k),
         intervals=percentile_intervals(measure, images, draws=bootstrap, seed=seed),
     )
 
@@ -83,6 +85,7 @@ def _read(ground_truth: Path, *, format: str, supports: str, split: str) -> tupl
     if format == "fss":
         return read_fss(ground_truth, split=split), {"format": "fss", "split": split}
     if format == "camo" and ground_truth.is_dir():
-        return read_camo(ground_truth), {"format": "camo", "version": "CAMO: one mask per image"}
+        card = {"format": "camo", "version": "CAMO: one mask per image", "split": split}
+        return read_camo(ground_truth, split=split), card
     version = {"version": "CAMO++: instances"} if format == "camo" else {}
     return read_coco_truth(ground_truth), {"format": format} | version

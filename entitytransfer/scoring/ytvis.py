@@ -14,6 +14,7 @@ from entitytransfer.readers.ytvis_json import (
     read_ytvis_results,
     read_ytvis_truth,
 )
+from entitytransfer.readers.zipped_json import unzipped
 from entitytransfer.scorecard import Score
 
 
@@ -47,15 +48,16 @@ def score(
     """
     check_limits(max_dets, iou_thresholds, top_k)
     truth = read_ytvis_truth(ground_truth)
-    results = read_ytvis_results(predictions, truth)
     numbers = {video_id: number for number, video_id in enumerate(truth.videos, start=1)}
     videos = read_image_list(image_list, numbers)
     classes = None if class_agnostic else list(truth.category_numbers.values())
     metric = VideoAP(classes, max_dets=max_dets, iou_thresholds=iou_thresholds)
-    for video_id, video in truth.videos.items():
-        annotated = annotated_tracks(video, truth.category_numbers)
-        predicted = predicted_tracks(results.videos[video_id], truth.category_numbers, any_category=class_agnostic)
-        metric.update(predicted.keep_best(top_k), annotated)
+    with unzipped(predictions) as file:
+        results = read_ytvis_results(file, truth)
+        for video_id, video in truth.videos.items():
+            annotated = annotated_tracks(video, truth.category_numbers)
+            predicted = predicted_tracks(results.videos[video_id], truth.category_numbers, any_category=class_agnostic)
+            metric.update(predicted.keep_best(top_k), annotated)
     return Score(
         metrics=metric.compute(videos),
         protocol={
@@ -75,4 +77,4 @@ def score(
 
 
 def _count(file: YtvisFile) -> int:
-    return sum(len(video.records) for video in file.videos.values())
+    return sum(len(video) for video in file.videos.values())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.dense_pipeline import DenseResult, dense_fuse
 from cropformer import Entities, Queries, Views, make_views
@@ -58,3 +59,20 @@ def assert_same(ours: Entities, reference: DenseResult) -> None:
     assert ids.shape == reference.ids.shape
     assert (ids == reference.ids.numpy()).mean() >= 0.99999
     assert len(np.unique(ids)) > 3  # the case is worth comparing
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the size in bytes of the largest tensor that any operation makes, and of the largest of floats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = self.floats = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                size = tensor.untyped_storage().nbytes()
+                self.size = max(self.size, size)
+                self.floats = max(self.floats, size * tensor.is_floating_point())
+        return result

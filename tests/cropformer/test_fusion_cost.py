@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cropformer import InputError, fuse, fusion
 
-from .fusion_cases import COMPATS, photo_views, random_queries
+from .fusion_cases import COMPATS, LargestTensor, photo_views, random_queries
 
 
 @COMPATS
@@ -90,23 +89,6 @@ def test_a_gpu_finds_the_same(compat):
     ours, theirs = fuse(moved, views, compat=compat)[0], fuse(queries, views, compat=compat)[0]
     assert ours.scores == pytest.approx(theirs.scores, abs=1e-5)
     assert (ours.id_map() == theirs.id_map()).mean() > 0.9999
-
-
-class LargestTensor(TorchDispatchMode):
-    """Notes the size in bytes of the largest tensor that any operation makes, and of the largest of floats."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = self.floats = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                size = tensor.untyped_storage().nbytes()
-                self.size = max(self.size, size)
-                self.floats = max(self.floats, size * tensor.is_floating_point())
-        return result
 
 
 @COMPATS

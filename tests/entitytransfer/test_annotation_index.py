@@ -12,7 +12,7 @@ import pytest
 from cropformer import InputError, rle
 from entitytransfer.readers import coco_json
 from entitytransfer.readers.annotation_index import Texts, cache_folder
-from entitytransfer.readers.coco_json import read_coco
+from entitytransfer.readers.coco_json import read_classes, read_coco
 
 MASK = np.tri(6, 8, dtype=bool)
 IDS = [7, "b/2", 12]
@@ -31,11 +31,13 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "entities.json"
     images = [{"id": i, "file_name": f"ü{n}.png", "height": 6, "width": 8 + n} for n, i in enumerate(IDS)]
     entries = [
+        {"id": "crowd", "image_id": 7, "category_id": 2, "iscrowd": 1, "segmentation": rle.encode(MASK), "area": 2.5},
         {"id": "x", "image_id": 12, "category_id": 4, "segmentation": {"size": [6, 10], "counts": [0, 60]}},
         {"id": 3, "image_id": 7, "category_id": 2, "segmentation": rle.encode(MASK)},
         {"id": 4, "image_id": 7, "category_id": 4, "segmentation": rle.encode(~MASK)},
     ]
-    path.write_text(json.dumps({"images": images, "annotations": entries}))
+    categories = [{"id": 4, "name": "größer", "isthing": 0}, {"id": 2, "name": "b"}]
+    path.write_text(json.dumps({"images": images, "annotations": entries, "categories": categories}))
     return path
 
 
@@ -54,16 +56,19 @@ def check(samples) -> None:
     assert [sample.image_path.name for sample in samples] == ["ü0.png", "ü1.png", "ü2.png"]
     assert samples.sizes_hw.tolist() == [[6, 8], [6, 9], [6, 10]]
     assert samples.entity_counts.tolist() == [2, 0, 1]
-    assert [list(sample.annotation.ids) for sample in samples] == [["3", "4"], [], ['"x"']]
+    assert [list(sample.annotation.ids) for sample in samples] == [["3", "4", '"crowd"'], [], ['"x"']]
     assert np.array_equal(samples[0].entity_masks(), np.stack([MASK, ~MASK]))
     assert samples[1].entity_masks().shape == (0, 6, 9)
     assert samples[-1].entity_masks().all()
+    assert samples[0].truth().areas.tolist() == [MASK.sum(), (~MASK).sum(), 2.5]
+    assert samples[0].truth().is_crowd.tolist() == [False, False, True]
 
 
 def test_a_file_is_parsed_once(source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     parsed = count_builds(monkeypatch)
     check(read_coco(source, source.parent))
     check(read_coco(source, source.parent))
+    assert read_classes(source).names == ("b", "größer")
     elsewhere = shutil.copy(source, source.with_name("copy.json"))
     check(read_coco(elsewhere, source.parent))
     assert parsed == [source]

@@ -1,40 +1,28 @@
 """AveragePrecision against pycocotools on random scenes, and against hand-computed cases."""
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cropformer import Entities, rle
-from entitytransfer.adapter import Sample
+import entitytransfer
+from cropformer import Entities, InputError, rle
+from entitytransfer.classes import Classes
 from entitytransfer.evaluators.average_precision import AveragePrecision
+from entitytransfer.readers.panoptic_png import read_panoptic
+
+from .evaluator_cases import FILES, classes_of, feed, instance_pairs, only, sample_of, truth_of
 
 KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "AR@100"]
+OF_BOTH = [*KEYS, *(f"boundary_{name}" for name in KEYS if name != "AR@100")]
 SIZE_HW = (180, 240)
 
 
-@dataclass(frozen=True)
-class Masks:
-    """An annotation that is already decoded."""
-
-    array: np.ndarray
-
-    def masks(self):
-        return self.array
-
-    def rles(self):
-        return [rle.encode(mask) for mask in self.array]
-
-    def labels(self):
-        return np.arange(len(self.array))
-
-
 def sample(masks, image_id="a string"):
-    return Sample(image_id, Path("none.jpg"), masks.shape[1:], Masks(masks), exhaustive=True)
+    """Every mask with a label of its own."""
+    return sample_of(truth_of(masks, labels=np.arange(len(masks))), masks.shape[1:], image_id)
 
 
 def box_mask(x0, y0, x1, y1, size_hw=SIZE_HW):
@@ -155,11 +143,77 @@ def test_predictions_fall_into_size_ranges_by_mask_area():
     assert metrics["AP"] == pytest.approx(0.5)
 
 
-def test_ground_truth_without_pixels_is_left_out():
+def test_ground_truth_without_pixels_is_missed():
+    """As in COCOeval, so that the numbers are those of `score` for the same file."""
     truth = np.stack([box_mask(0, 0, 50, 50), np.zeros(SIZE_HW, dtype=bool)])
-    metric = AveragePrecision()
-    metric.update(entities(truth[:1], [1.0]), sample(truth))
-    assert metric.compute()["AR@100"] == pytest.approx(1.0)
+    assert only(AveragePrecision(), entities(truth[:1], [1.0]), truth_of(truth), SIZE_HW)["AR@100"] == 0.5
+
+
+def test_size_ranges_go_by_the_annotated_area():
+    mask = box_mask(0, 0, 50, 50)
+    found = only(AveragePrecision(), entities(mask[None], [1.0]), truth_of([mask], areas=[10_000]), SIZE_HW)
+    assert math.isnan(found["APm"])
+    assert found["APl"] == pytest.approx(1.0)
+
+
+def test_crowds_are_neither_to_be_found_nor_wrong_to_be_found():
+    crowd, other, truth = box_mask(0, 0, 100, 100), box_mask(10, 10, 40, 40), box_mask(120, 0, 160, 40)
+    predictions = entities(np.stack([other, truth]), [0.9, 0.5])
+    metrics = only(AveragePrecision(), predictions, truth_of([truth, crowd], crowds=[1]), SIZE_HW)
+    assert (metrics["AP"], metrics["AR100"]) == pytest.approx((1.0, 1.0))
+    assert only(AveragePrecision(), predictions, truth_of([truth]), SIZE_HW)["AP"] == pytest.approx(0.5)
+
+
+def test_more_predictions_count_where_more_are_asked_for():
+    truth = box_mask(0, 0, 50, 50)
+    false = np.stack([box_mask(100 + i, 100, 102 + i, 102) for i in range(12)])
+    predictions = entities(np.stack([*false, truth]), [*np.full(12, 0.9), 0.1])
+    found = [
+        only(AveragePrecision(max_entities=count), predictions, truth_of([truth]), SIZE_HW)["AR@100"]
+        for count in (12, 13)
+    ]
+    assert found == [0, 1]
+    with pytest.raises(ValueError, match="at least 10"):
+        AveragePrecision(max_entities=9)
+
+
+@pytest.mark.parametrize("task", ["entity", "instance"])
+def test_equals_the_official_numbers(task):
+    """Masks and boundaries, of one class and of a hundred."""
+    classes = classes_of(FILES["instance"][0]) if task == "instance" else None
+    pairs = instance_pairs(task, classes.labels() if classes else None)
+    metrics = feed(AveragePrecision(classes, boundary=True), pairs).compute()
+    assert list(metrics) == [name for name in OF_BOTH if classes is None or name != "AR@100"]
+    ground_truth, predictions = FILES[task]
+    expected = entitytransfer.score(task, ground_truth=ground_truth, predictions=predictions)
+    if classes is None:
+        recall = entitytransfer.score("recall", ground_truth=ground_truth, predictions=predictions)
+        expected["AR@100"] = recall["AR@100"]
+    same = {name: math.nan if expected[name] is None else expected[name] for name in metrics}
+    assert metrics == pytest.approx(same, rel=0, abs=1e-12, nan_ok=True)
+
+
+def test_segments_of_a_panoptic_set_count_as_the_entities_that_are_visible():
+    """The maps hide much of some segments, and the entity file states what is left of them."""
+    ground_truth, _ = FILES["panoptic"]
+    samples = read_panoptic(ground_truth, ground_truth.with_suffix(""), ground_truth.parent)
+    results = {sample.image_id: result for result, sample in instance_pairs("entity")}
+    metrics = feed(AveragePrecision(), [(results[sample.image_id], sample) for sample in samples]).compute()
+    assert metrics == feed(AveragePrecision(), instance_pairs("entity")).compute()
+
+
+def test_a_label_that_is_no_class_is_refused():
+    mask = box_mask(0, 0, 50, 50)
+    metric = AveragePrecision(Classes(("a", "b"), (1, 2), (True, True)))
+    with pytest.raises(ValueError, match=r"below 2, the number of classes, not \[2\]"):
+        only(metric, Entities.from_masks(mask[None], [1.0], [2]), truth_of([mask]), SIZE_HW)
+
+
+def test_a_damaged_mask_is_named():
+    mask = box_mask(0, 0, 50, 50)
+    damaged = Entities.from_rles(SIZE_HW, [{"size": list(SIZE_HW), "counts": "1"}], [1.0], [0])
+    with pytest.raises(InputError, match="^Image 1, prediction 0: the runs of its RLE do not add up to its size; "):
+        only(AveragePrecision(), damaged, truth_of([mask]), SIZE_HW)
 
 
 def test_is_silent(capfd):

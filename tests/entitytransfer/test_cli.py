@@ -52,8 +52,8 @@ def test_help_lists_exactly_the_commands_that_exist(capsys):
     listed = capsys.readouterr().out.split("COMMAND\n")[-1]
     starts = [line.split()[0] for line in listed.splitlines() if line.startswith("    ") and line[4] != " "]
     assert starts == [
-        *("demo", "segment", "pretrain", "evaluate", "score"),
-        *("doctor", "stats", "consistency", "launch", "convert"),
+        *("demo", "segment", "pretrain", "finetune", "evaluate", "zeroshot", "compare", "score"),
+        *("prepare", "doctor", "stats", "consistency", "launch", "convert"),
     ]
 
 

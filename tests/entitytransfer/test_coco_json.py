@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from cropformer import Cut, InputError, rle
-from entitytransfer.readers.coco_json import encode_segmentation, read_coco
+from entitytransfer.classes import Classes
+from entitytransfer.readers.coco_json import read_classes, read_coco
+from entitytransfer.readers.segmentations import encode_segmentation
 
 SIZE_HW = (6, 8)
 MASK = np.zeros(SIZE_HW, dtype=bool)
@@ -57,6 +59,60 @@ def test_overlapping_instances_stay_whole(tmp_path):
 def test_crowds_are_dropped(tmp_path):
     crowd = instance({"size": [6, 8], "counts": RUNS}, iscrowd=1, id=2)
     assert len(read_masks(tmp_path, instance([POLYGON]), crowd)) == 1
+
+
+def test_the_truth_has_the_crowds_and_the_stated_areas(tmp_path):
+    crowd = instance({"size": [6, 8], "counts": RUNS}, iscrowd=1, id=1, area=9.5, category_id=4)
+    entries = [
+        crowd,
+        instance([POLYGON], id=2, area=7),
+        instance([POLYGON], id=3),
+        instance([POLYGON], id=4, area=None),
+    ]
+    (sample,) = read_coco(write(tmp_path, entries), tmp_path, label_of={3: 0, 4: 1})
+    truth = sample.truth()
+    assert truth.rles == [rle.encode(MASK)] * 4
+    assert truth.labels.tolist() == [0, 0, 0, 1]
+    assert truth.areas.tolist() == [7, 15, 15, 9.5]
+    assert truth.is_crowd.tolist() == [False, False, False, True]
+    assert (truth.labels.dtype, truth.areas.dtype, truth.is_crowd.dtype) == (np.int64, np.float64, bool)
+    assert sample.labels().tolist() == [0, 0, 0]
+    assert len(sample.entity_rles()) == len(sample.entity_masks()) == 3
+    assert sample.cut_masks([Cut((0, 0, 8, 6), (6, 8))])[0].shape == (3, *SIZE_HW)
+
+
+def test_the_truth_refuses_a_damaged_crowd_that_training_does_not_see(tmp_path):
+    crowd = instance({"size": [6, 8], "counts": "P1"}, iscrowd=1, id=41)
+    (sample,) = read_coco(write(tmp_path, [crowd, instance([POLYGON])]), tmp_path)
+    assert len(sample.entity_masks()) == 1
+    with pytest.raises(InputError, match=r"instances\.json, annotation 41: "):
+        sample.truth()
+
+
+def test_an_image_without_annotation_has_an_empty_truth(tmp_path):
+    (sample,) = read_coco(write(tmp_path, []), tmp_path)
+    truth = sample.truth()
+    assert truth.rles == []
+    assert truth.labels.shape == truth.areas.shape == truth.is_crowd.shape == (0,)
+
+
+def test_lvis_names_a_file_at_the_end_of_its_address(tmp_path):
+    path = write(tmp_path, [], coco_url="http://images.cocodataset.org/train2017/000000000009.jpg")
+    assert read_coco(path, tmp_path)[0].image_path == tmp_path / "a.png"
+    content = json.loads(path.read_text())
+    del content["images"][0]["file_name"]
+    path.write_text(json.dumps(content))
+    assert read_coco(path, tmp_path)[0].image_path == tmp_path / "train2017" / "000000000009.jpg"
+
+
+def test_classes_are_the_listed_categories_in_the_order_of_their_ids(tmp_path):
+    path = write(tmp_path, [])
+    content = json.loads(path.read_text())
+    content["categories"] = [{"id": 9, "name": "sky", "isthing": 0}, {"id": 2}, {"id": 4, "name": "cat", "isthing": 1}]
+    path.write_text(json.dumps(content))
+    classes = read_classes(path)
+    assert classes == Classes(names=("2", "cat", "sky"), category_ids=(2, 4, 9), is_thing=(True, True, False))
+    assert classes.labels() == {2: 0, 4: 1, 9: 2}
 
 
 def test_lvis_style_annotations_without_iscrowd_are_instances(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cropformer import Cut, InputError, cut_masks, rle
+from entitytransfer.classes import ENTITY
 from entitytransfer.datasets import bind_function, entityseg, open_dataset
 
 from .entityseg_tree import CLASSES, make_entityseg_tree
@@ -97,6 +98,30 @@ def test_labels_follow_the_category_ids(copy):
 
     edit(path, spread)
     assert entityseg.read(copy, task="instance")[0].labels().tolist() == before.tolist()
+
+
+def test_classes_are_those_that_the_files_list(copy):
+    (path,) = (copy / "entityseg/annotations/panoptic_segmentation").glob("*_train.json")
+    edit(path, lambda content: content["categories"][3].update(name="sky", type="stuff"))
+    classes = entityseg.read(copy, task="panoptic").classes
+    assert (classes.names[3], classes.category_ids[3], classes.is_thing[3]) == ("sky", 4, False)
+    assert sum(classes.is_thing) == len(classes) - 1 == CLASSES["panoptic"] - 1
+    assert entityseg.read(copy, task="instance").classes.names[:2] == ("instances class 0", "instances class 1")
+    assert entityseg.read(copy).classes == ENTITY
+
+
+def test_semantic_classes_are_called_by_their_numbers(tree):
+    classes = entityseg.read(tree, task="semantic").classes
+    assert classes.names == tuple(map(str, range(150))) == tuple(map(str, classes.category_ids))
+    assert not any(classes.is_thing)
+
+
+def test_an_adapter_has_the_head_of_its_task(tree):
+    for task in ("entity", "instance", "semantic", "panoptic"):
+        adapter = entityseg.adapter(task=task)
+        assert adapter.build_head(adapter.read(tree, task=task).classes).task == task
+    with pytest.raises(InputError, match="EntitySeg has no task=recall; choose task= from entity, instance"):
+        entityseg.adapter(task="recall")
 
 
 @pytest.mark.parametrize("task", ["instance", "panoptic"])
@@ -208,7 +233,10 @@ def test_settings_become_arguments(tree):
     [
         ({"root": "x"}, "Say dataset=..."),
         ({"dataset": "coco"}, "Say root=..."),
-        ({"dataset": "coco", "root": "x", "splt": "val"}, "has no setting splt=; choose from annotations, panoptic"),
+        (
+            {"dataset": "coco", "root": "x", "splt": "val"},
+            "has no setting splt=; choose from split, task, annotations, panoptic",
+        ),
         ({"dataset": "json.decoder", "root": "x"}, "json.decoder has no function read"),
     ],
 )

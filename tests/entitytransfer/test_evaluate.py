@@ -12,14 +12,20 @@ from pycocotools.cocoeval import COCOeval
 
 import cropformer
 from cropformer import Entities, InputError
-from entitytransfer.adapter import Sample
+from entitytransfer.adapter import Sample, SampleSet
+from entitytransfer.classes import ENTITY
 from entitytransfer.cli import main
 from entitytransfer.config import composed
 from entitytransfer.datasets import coco
-from entitytransfer.evaluate import EvaluateOptions, evaluate, process_device, table
+from entitytransfer.evaluate import describe_set, evaluate, process_device, table
+from entitytransfer.evaluate_options import EvaluateOptions
+from entitytransfer.heads import EntityHead
 from entitytransfer.loaders import SetSource
+from entitytransfer.tasks import task_adapter
 
 from .entityseg_tree import make_entityseg_tree
+from .fixture_sets import NAME as FIXTURES
+from .fixture_sets import make_photos
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recipe"
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
@@ -33,6 +39,10 @@ def options(tmp_path, tiny_weights) -> dict:
 
 def written(out: Path) -> dict:
     return json.loads((out / "metrics.json").read_text())
+
+
+def predictions(out: Path) -> list[dict]:
+    return json.loads((out / "predictions.json").read_text())
 
 
 def test_writes_predictions_and_metrics_with_their_protocol(options):
@@ -66,47 +76,9 @@ def test_the_results_file_scores_the_same_with_pycocotools(options):
     assert metrics["AR100"] == pytest.approx(evaluation.stats[8], abs=1e-12)
 
 
-def test_interrupted_shards_give_the_numbers_of_one_run(options, monkeypatch, capsys):
-    whole = evaluate(SET, EvaluateOptions(**options))
-    single = json.loads((options["out"] / "predictions.json").read_text())
-    options["out"] = options["out"].with_name("shards")
-    assert evaluate(SET, EvaluateOptions(**options, shard=(3, 3))) is None
-    assert "Shard 3/3 is done; 1/3, 2/3 still lack images" in capsys.readouterr().out
-    kill_after(1, monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(SET, EvaluateOptions(**options, shard=(1, 3)))
-    part = options["out"] / "predictions" / "part-1-of-3.jsonl"
-    part.write_bytes(part.read_bytes() + b'{"image_id": 12')  # as if killed while it wrote the second image
-    seen = kill_after(100, monkeypatch)
-    assert evaluate(SET, EvaluateOptions(**options, shard=(2, 3))) is None
-    assert len(seen) == 1
-    assert evaluate(SET, EvaluateOptions(**options, shard=(1, 3))) == whole
-    assert len(seen) == 2  # of the two images of shard 1, the first one was whole on disk
-    merged = json.loads((options["out"] / "predictions.json").read_text())
-    assert sorted(map(json.dumps, merged)) == sorted(map(json.dumps, single))
-
-
-def kill_after(count: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let ``count`` photos be segmented from now on; the list grows with them."""
-    seen: list[int] = []
-    original = SEGMENT
-
-    def segment(self: cropformer.EntitySegmenter, image: np.ndarray, **named: object) -> Entities:
-        if len(seen) == count:
-            raise KeyboardInterrupt
-        seen.append(0)
-        return original(self, image, **named)
-
-    monkeypatch.setattr(cropformer.EntitySegmenter, "segment", segment)
-    return seen
-
-
-SEGMENT = cropformer.EntitySegmenter.segment
-
-
 def test_a_finished_run_is_scored_again_without_predicting(options, monkeypatch):
     first = evaluate(SET, EvaluateOptions(**options))
-    kill_after(0, monkeypatch)
+    monkeypatch.setattr(cropformer.EntitySegmenter, "predict", None)
     assert evaluate(SET, EvaluateOptions(**options)) == first
 
 
@@ -114,11 +86,11 @@ def test_the_truth_scores_one(options, monkeypatch):
     samples = coco.read(TINY)
     truth = {sample.read_frame().tobytes(): sample for sample in samples}
 
-    def oracle(self: cropformer.EntitySegmenter, image: np.ndarray, **_: object) -> Entities:
-        masks = truth[image.tobytes()].entity_masks()
-        return Entities.from_masks(masks, np.ones(len(masks)), np.zeros(len(masks)))
+    def oracle(_: cropformer.EntitySegmenter, images: list[np.ndarray], *heads: object, **named: object) -> list:
+        masks = truth[images[0].tobytes()].entity_masks()
+        return [Entities.from_masks(masks, np.ones(len(masks)), np.zeros(len(masks)))]
 
-    monkeypatch.setattr(cropformer.EntitySegmenter, "segment", oracle)
+    monkeypatch.setattr(cropformer.EntitySegmenter, "predict", oracle)
     assert evaluate(SET, EvaluateOptions(**options))["AP"] == pytest.approx(1.0)
 
 
@@ -131,10 +103,11 @@ def test_undefined_numbers_are_null_and_dashes(options, tmp_path, photo_file, ca
     assert "Not every region of this set is annotated" in capsys.readouterr().out
 
 
-def test_the_table_is_in_percent():
-    assert [line.split() for line in table({"AP": 0.1234, "AP50": 1.0}).splitlines()] == [
-        ["AP", "AP50"],
-        ["12.3", "100.0"],
+def test_the_table_is_as_papers_print_it():
+    metrics = {"AP": 0.1234, "AP50": 1.0, "MAE": 0.0349, "HCE": 968.6, "PQ_st": float("nan")}
+    assert [line.split() for line in table(metrics).splitlines()] == [
+        ["AP", "AP50", "MAE", "HCE", "PQ_st"],
+        ["12.3", "100.0", "0.035", "969", "-"],
     ]
 
 
@@ -146,9 +119,64 @@ def test_other_options_do_not_mix_with_earlier_predictions(options):
 
 def test_ids_that_are_not_unique_are_refused(options, monkeypatch):
     sample: Sample = coco.read(TINY)[0]
-    monkeypatch.setattr(coco, "read", lambda root, **_: [sample, sample])
+    twice = SampleSet([sample, sample], ENTITY)
+    monkeypatch.setattr(coco, "read", lambda root, **_: twice)
     with pytest.raises(InputError, match="Several images of the set have the same id"):
         evaluate(SET, EvaluateOptions(**options))
+
+
+def test_options_reach_the_head(options):
+    evaluate(SET, EvaluateOptions(**options, head={"overlap": True, "source": None}))
+    scores = sorted(one["score"] for one in predictions(options["out"]))
+    options["out"] = options["out"].with_name("best")
+    evaluate(SET, EvaluateOptions(**options, head={"overlap": True, "min_score": scores[3]}))
+    assert sorted(one["score"] for one in predictions(options["out"])) == scores[3:]
+    protocol = written(options["out"])["protocol"]
+    expected = {"head": "entity", "min_score": scores[3], "overlap": True, "source": "B-OC"}
+    assert {name: protocol[name] for name in expected} == expected
+
+
+def test_bounded_memory_reaches_the_head_and_changes_nothing(options, monkeypatch):
+    free = evaluate(SET, EvaluateOptions(**options))
+    options["out"] = options["out"].with_name("bounded")
+    bounds = []
+    original = EntityHead.predict
+
+    def predict(self: EntityHead, queries: cropformer.Queries, views: cropformer.Views) -> list[Entities]:
+        bounds.append(self.max_memory)
+        return original(self, queries, views)
+
+    monkeypatch.setattr(EntityHead, "predict", predict)
+    assert evaluate(SET, EvaluateOptions(**options, max_memory="1MB")) == free
+    assert set(bounds) == {1_000_000}
+    assert "max_memory" not in written(options["out"])["protocol"]
+
+
+def test_an_option_that_the_head_has_not_is_refused(options):
+    with pytest.raises(InputError, match="The entity head has no option 'top_k'; it has min_score, source, compat"):
+        evaluate(SET, EvaluateOptions(**options, head={"top_k": 10}))
+
+
+def test_weights_of_other_classes_are_refused(options, tmp_path):
+    make_photos(tmp_path / "photos", "semantic")
+    source = SetSource(str(tmp_path / "photos"), FIXTURES, options={"task": "semantic"})
+    sentence = r"tiny.safetensors has the size 1, but the semantic task of .* needs 150; fine-tune them on it first"
+    with pytest.raises(InputError, match=sentence):
+        evaluate(source, EvaluateOptions(**options))
+
+
+def test_another_adapter_judges_in_its_own_way(options):
+    metrics = evaluate(SET, EvaluateOptions(**options), adapter=task_adapter("recall", coco.read))
+    assert "AR@100_50:95" in metrics
+    assert "AP" not in metrics
+
+
+def test_a_set_is_described_with_the_defaults_of_its_reader_and_its_images():
+    samples = coco.read(TINY)
+    described = describe_set(SET, samples)
+    others = [describe_set(SET, some)["images_sha256"] for some in (samples[:3], [*reversed(samples)])]
+    assert len({described.pop("images_sha256"), *others}) == 3
+    assert described == {"dataset": "coco", "task": "entity", "exhaustive": True, "num_images": 4}
 
 
 def test_more_shards_than_images_are_refused(options):
@@ -190,13 +218,14 @@ def arguments(tmp_path, tiny_weights) -> list[str]:
 
 
 def test_the_command_prints_the_table_and_saves_its_settings(arguments, tmp_path, capsys):
-    assert main(["evaluate", *arguments, "test.crops=0", "compat=official"]) == 0
+    assert main(["evaluate", *arguments, "test.crops=0", "head.compat=official"]) == 0
     assert capsys.readouterr().out.splitlines()[-2].split()[:3] == ["AP", "AP50", "AP75"]
     assert written(tmp_path / "out")["protocol"]["compat"] == "official"
     (start,) = json.loads((tmp_path / "out" / "run.json").read_text())["starts"]
     assert start["config"]["test"]["crops"] == 0
     saved = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
     assert saved["data"] == {"root": str(TINY), "dataset": "coco", "options": {}}
+    assert saved["head"]["compat"] == "official"
 
 
 def test_the_command_in_shards(arguments, tmp_path, capsys, monkeypatch):
@@ -214,11 +243,19 @@ def test_a_dry_run_forecasts_and_writes_nothing(arguments, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_empty_split_is_one_sentence(arguments, tmp_path, capsys):
+    (tmp_path / "entities.json").write_text(json.dumps({"images": [], "annotations": []}))
+    empty = [f"data.root={tmp_path}", "+data.options.images=."]
+    assert main(["evaluate", *arguments, *empty]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds no annotated image" in line
+
+
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
 def test_every_recipe_leaves_the_test_settings_to_the_weights(recipe):
     config = composed("evaluate", [f"recipe={recipe}", "data.root=x"])
     assert config["out"] == "outputs/evaluate"
-    assert {name: value for name, value in config["test"].items() if value is not None} == {"min_score": 0.0}
+    assert set({**config["test"], **config["head"]}.values()) == {None}
 
 
 def test_a_recipe_names_the_validation_set(tmp_path, tiny_weights):
@@ -238,6 +275,12 @@ def test_a_recipe_names_the_validation_set(tmp_path, tiny_weights):
         ("precision=fp8", "no precision 'fp8'"),
         ("data.root=/nowhere", "/nowhere"),
         ("nosuch=1", "nosuch"),
+        ("recipe=nosuch", "nosuch"),
+        ("data.dataset=nosuch", "There is no dataset 'nosuch'"),
+        ("+data.options.task=nosuch", "nosuch"),
+        ("head.top_k=5", "The entity head has no option 'top_k'"),
+        ("head.source=X", "no prediction source 'X'"),
+        ("test.min_score=0.5", "evaluate has no test.min_score; give head.min_score"),
     ],
 )
 def test_bad_settings_are_one_sentence(arguments, wrong, words, capsys):

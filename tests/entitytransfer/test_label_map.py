@@ -1,5 +1,6 @@
 """Label PNGs: one region for each class, the ignored value nowhere, and what is refused."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,25 @@ def test_rles_and_cuts_are_those_of_the_masks(regions):
         np.testing.assert_array_equal(regions.cut(cut), cut_masks(regions.masks(), cut))
 
 
+def test_the_truth_is_every_region_with_its_pixels(regions):
+    truth = regions.truth()
+    assert truth.rles == regions.rles()
+    assert truth.labels.tolist() == [0, 3, 7]
+    assert truth.areas.tolist() == [3, 5, 3]
+    assert not truth.is_crowd.any()
+
+
+def test_classes_may_be_stored_from_one_with_zero_ignored(tmp_path, regions):
+    Image.fromarray(LABELS + np.uint8(1)).save(tmp_path / "raw.png")
+    raw = LabelRegions(tmp_path / "raw.png", LABELS.shape, classes=8, ignored=0, first=1)
+    assert raw.labels().tolist() == regions.labels().tolist()
+    np.testing.assert_array_equal(raw.masks(), regions.masks())
+    np.testing.assert_array_equal(raw.label_map(), LABELS)
+    narrow = LabelRegions(tmp_path / "raw.png", LABELS.shape, classes=7, ignored=0, first=1)
+    with pytest.raises(InputError, match="holds the value 8, but the classes are 1 to 7 and 0 is ignored"):
+        narrow.labels()
+
+
 def test_an_image_without_classes_has_no_region(tmp_path):
     Image.new("L", (4, 3), 255).save(tmp_path / "a.png")
     regions = LabelRegions(tmp_path / "a.png", (3, 4), classes=150)
@@ -49,10 +69,11 @@ def test_of_a_palette_the_numbers_count(tmp_path):
 
 def test_samples_take_their_size_from_the_png(regions):
     images = [Path("photos/one.jpg"), Path("photos/two.jpg")]
-    samples = LabelledImages([(image, regions.png_path) for image in images], classes=8)
+    samples = LabelledImages([(image, regions.png_path) for image in images], partial(LabelRegions, classes=8))
     assert [sample.image_id for sample in samples] == ["one", "two"]
     assert samples[-1].image_path == images[1]
     assert samples[0].size_hw == (3, 5)
+    assert samples[0].annotation == regions
     assert [sample.image_id for sample in samples[1:]] == ["two"]
     with pytest.raises(IndexError):
         samples[2]
@@ -80,4 +101,4 @@ def test_a_png_that_cannot_be_read_is_named(tmp_path, content):
     with pytest.raises(InputError, match=r"Cannot read the label map .*a\.png"):
         LabelRegions(path, (3, 5), classes=8).labels()
     with pytest.raises(InputError, match=r"Cannot read the label map .*a\.png"):
-        LabelledImages([(Path("a.jpg"), path)], classes=8)[0]
+        LabelledImages([(Path("a.jpg"), path)], partial(LabelRegions, classes=8))[0]

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ import torch
 
 from cropformer import InputError, TestSettings, TrainingBatch
 from cropformer.backbones.resnet import ResNet
-from entitytransfer import loaders
+from entitytransfer.adapter import SampleSet
+from entitytransfer.classes import ENTITY
 from entitytransfer.datasets import coco
-from entitytransfer.loaders import DataOptions, SetSource, training_loader, validation_loader
+from entitytransfer.loaders import DataOptions, SetSource, open_set, training_loader, validation_loader
 from entitytransfer.sampling import BatchSize
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
@@ -26,7 +27,11 @@ def options(*sets: SetSource, **chosen) -> DataOptions:
 
 
 def load(data: DataOptions, *, steps: int = 3, **numbers) -> list[list[TrainingBatch]]:
-    return list(training_loader(data, torch.nn.Identity(), steps=steps, seed=1, **numbers))
+    return list(training_loader(data, opened(data), torch.nn.Identity(), steps=steps, seed=1, **numbers))
+
+
+def opened(data: DataOptions) -> list[SampleSet]:
+    return [open_set(source) for source in data.sets]
 
 
 def assert_same(first: TrainingBatch, second: TrainingBatch) -> None:
@@ -106,26 +111,26 @@ class Indexed(Sequence):
 
 
 def test_images_without_an_entity_are_left_out_and_counted(monkeypatch, capsys):
-    monkeypatch.setattr(loaders, "open_dataset", lambda name: SimpleNamespace(read=lambda root: Indexed()))
-    shown = Counter(group.image_ids[0] for (group,) in load(options(batch=BatchSize(1, 1)), steps=6))
+    def shown(batch: BatchSize, *, steps: int, **share) -> Counter:
+        sets = [SampleSet(Indexed(), ENTITY)]
+        loader = training_loader(options(batch=batch), sets, torch.nn.Identity(), steps=steps, seed=1, **share)
+        return Counter(name for step in loader for group in step for name in group.image_ids)
+
+    once = shown(BatchSize(1, 1), steps=6)
     samples = coco.read(TINY)
-    assert shown == {sample.image_id: 2 for i, sample in enumerate(samples) if i != 1}
+    assert once == {sample.image_id: 2 for i, sample in enumerate(samples) if i != 1}
     assert capsys.readouterr().out == f"{TINY}: 1 of {len(samples)} images have no entity; left out\n"
-    load(options(batch=BatchSize(2, 1)), rank=1, world_size=2)
+    shown(BatchSize(2, 1), steps=1, rank=1, world_size=2)
     assert capsys.readouterr().out == ""  # one process says it
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_processes_share_validation_without_duplicates(world_size):
-    data = options(validation=SetSource(str(TINY)))
-    shares = [validation_loader(data, SETTINGS, rank=rank, world_size=world_size) for rank in range(world_size)]
+    share = partial(validation_loader, open_set(SetSource(str(TINY))), SETTINGS, workers=0, world_size=world_size)
+    shares = [share(rank=rank) for rank in range(world_size)]
     ids = [sample.image_id for share in shares for _, (sample,) in share]
     assert sorted(ids) == sorted(sample.image_id for sample in coco.read(TINY))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-def test_without_a_validation_set_there_is_no_loader():
-    assert validation_loader(options(), SETTINGS) is None
 
 
 def frozen() -> torch.nn.Module:
@@ -136,7 +141,7 @@ def frozen() -> torch.nn.Module:
 
 def test_cached_features_stand_in_for_pixels(tmp_path):
     data = options(feature_cache=str(tmp_path))
-    for step in training_loader(data, frozen(), steps=2, seed=1):
+    for step in training_loader(data, opened(data), frozen(), steps=2, seed=1):
         assert [group.features[4].shape[0] for group in step] == [4, 4]  # two images of two views
 
 
@@ -150,14 +155,15 @@ def test_cached_features_stand_in_for_pixels(tmp_path):
     ],
 )
 def test_a_cache_needs_views_that_stay_the_same(tmp_path, chosen):
+    data = options(feature_cache=str(tmp_path), **chosen)
     with pytest.raises(InputError, match="or leave the cache out"):
-        training_loader(options(feature_cache=str(tmp_path), **chosen), frozen(), steps=1)
+        training_loader(data, opened(data), frozen(), steps=1)
 
 
 def test_a_cache_needs_a_frozen_backbone(tmp_path):
-    learning = frozen().requires_grad_(True)
+    data, learning = options(feature_cache=str(tmp_path)), frozen().requires_grad_(True)
     with pytest.raises(InputError, match="optimisation.backbone_lr_factor=0"):
-        training_loader(options(feature_cache=str(tmp_path)), learning, steps=1)
+        training_loader(data, opened(data), learning, steps=1)
 
 
 @pytest.mark.parametrize(
@@ -169,8 +175,8 @@ def test_a_cache_needs_a_frozen_backbone(tmp_path):
         (lambda: load(options(augmentation="scale_jitter", crops=0, scales=(2.0, 0.1))), "cannot be scaled"),
         (lambda: load(options(SetSource(str(TINY), dataset="nosuch"))), "no dataset 'nosuch'"),
         (
-            lambda: load(options(SetSource(str(TINY), options={"split": "val"}))),
-            "dataset coco has no option split; its options are annotations, panoptic, images, exhaustive",
+            lambda: load(options(SetSource(str(TINY), options={"part": "val"}))),
+            "dataset coco has no option part; its options are split, task, annotations, panoptic, images, exhaustive",
         ),
         (
             lambda: load(options(SetSource(str(TINY), weight=1.0), SetSource(str(TINY)))),

@@ -13,6 +13,7 @@ from entitytransfer.engine import LoopOptions
 from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.pretrain import pretrain
 from entitytransfer.sampling import BatchSize
+from entitytransfer.training_run import TrainingRun
 
 PHOTOS = Path(__file__).parents[1] / "data" / "coco_tiny"
 LEAST_AREA = 1000  # pixels of 240x160; for less, a CPU would need larger inputs than it has time for
@@ -34,8 +35,7 @@ def photos(tmp_path) -> SetSource:
 def test_four_photos_are_learned_by_heart(tmp_path, photos):
     """Sampling, cutting, matching, losses, schedule, fusion and AP^e agree on what an entity is."""
     torch.set_num_threads(1)
-    pretrain(
-        named_architecture("nano"),
+    run = TrainingRun(
         settings=TestSettings(short_side=224, max_side=448, crops=0, min_score=0.05),
         data=DataOptions(
             (photos,),
@@ -51,8 +51,8 @@ def test_four_photos_are_learned_by_heart(tmp_path, photos):
         optimisation=Optimisation(lr=1e-3, backbone_lr_factor=0, warmup_steps=20, max_steps=400),
         loop=LoopOptions(accelerator="cpu", validate_every=400),
         out=tmp_path / "run",
-        init="nano",
     )
+    pretrain(named_architecture("nano"), run, init="nano")
     events = EventAccumulator(str(tmp_path / "run" / "log"))
     events.Reload()
     assert events.Scalars("val/AP")[-1].value > 0.9

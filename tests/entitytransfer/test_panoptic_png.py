@@ -62,6 +62,28 @@ def test_crowds_are_dropped_and_labels_follow(tmp_path):
     assert sample.labels().tolist() == [0, 1]
 
 
+def test_the_truth_has_crowds_hidden_segments_and_the_stated_areas(tmp_path):
+    crowd = segment(300, iscrowd=1, area=6.5, category_id=2)
+    write(tmp_path, [crowd, segment(7, area=11), segment(5, area=3), segment(9)])
+    (sample,) = read(tmp_path, label_of={2: 0, 4: 1})
+    truth = sample.truth()
+    assert truth.rles == [rle.encode(one == IDS) for one in (7, 5, 9, 300)]
+    assert truth.labels.tolist() == [1, 1, 1, 0]
+    assert truth.areas.tolist() == [11, 3, 1, 6.5]
+    assert truth.is_crowd.tolist() == [False, False, False, True]
+    assert sample.entity_rles() == truth.rles[:3]
+    assert sample.labels().tolist() == [1, 1, 1]
+
+
+def test_the_truth_of_entities_is_what_is_visible(tmp_path):
+    write(tmp_path, [segment(7, area=11), segment(5, area=3)])
+    (sample,) = read(tmp_path)
+    truth = sample.truth()
+    assert truth.rles == [rle.encode(IDS == 7)]
+    assert truth.areas.tolist() == [(IDS == 7).sum()]
+    assert truth.is_crowd.tolist() == [False]
+
+
 def test_segment_painted_over_by_others_is_an_empty_mask(tmp_path):
     write(tmp_path, [segment(5), segment(9)])
     (sample,) = read(tmp_path)

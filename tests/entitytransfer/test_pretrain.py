@@ -15,9 +15,10 @@ from cropformer.architecture import ResNetNumbers
 from entitytransfer.commands.reporting import report
 from entitytransfer.config import composed, run_pretrain
 from entitytransfer.engine import LoopOptions, last_checkpoint, steps_behind
-from entitytransfer.loaders import DataOptions, SetSource, validation_loader
+from entitytransfer.loaders import DataOptions, SetSource, open_set, validation_loader
 from entitytransfer.pretrain import pretrain
 from entitytransfer.sampling import BatchSize
+from entitytransfer.training_run import TrainingRun
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 SETTINGS = TestSettings(short_side=64, max_side=96, crops=0, min_score=0.1)
@@ -44,8 +45,7 @@ def run(
     lr_factor: float = 0.1,
     architecture: Architecture = ARCHITECTURE,
 ) -> Path:
-    return pretrain(
-        architecture,
+    training = TrainingRun(
         settings=SETTINGS,
         data=DataOptions(
             (SetSource(str(TINY)),), batch=BatchSize(2, 2), short_sides=(64,), max_side=96, workers=0, **(data or {})
@@ -55,6 +55,7 @@ def run(
         loop=LoopOptions(accelerator="cpu", checkpoint_every=2, validate_every=4, **(loop or {})),
         out=out,
     )
+    return pretrain(architecture, training)
 
 
 def weights(path: Path) -> dict:
@@ -120,37 +121,34 @@ def test_a_plain_mask2former_takes_no_crops(tmp_path):
     with pytest.raises(InputError, match="plain Mask2Former takes one view .*; set data.crops=0 and test.crops=0"):
         run(tmp_path, steps=2, architecture=PLAIN)
     with pytest.raises(InputError, match="set data.crops=0 and test.crops=0"):
-        run_pretrain(["model=mask2former_r50", "data.root=x", "data.crops=0", f"out={tmp_path}"])
+        run_pretrain(["model=mask2former_r50", f"data.root={TINY}", "data.crops=0", f"out={tmp_path}"])
 
 
 def test_init_weights_are_taken_over(tmp_path):
     first = run(tmp_path / "first", steps=2)
-    options = replace(SETTINGS, min_score=0.2)
-    second = pretrain(
-        ARCHITECTURE,
-        settings=options,
+    unchanged = TrainingRun(
+        settings=replace(SETTINGS, min_score=0.2),
         data=DataOptions((SetSource(str(TINY)),), batch=BatchSize(1, 1), short_sides=(64,), max_side=96, workers=0),
         loss=SetLoss(points=64),
         optimisation=Optimisation(lr=0.0, max_steps=1),
         loop=LoopOptions(accelerator="cpu"),
         out=tmp_path / "second",
-        init=first,
     )
+    second = pretrain(ARCHITECTURE, unchanged, init=first)
     assert all(weights(second)[name].equal(tensor) for name, tensor in weights(first).items())
 
 
 def test_init_weights_of_another_model_are_refused(tmp_path, tiny_weights):
+    training = TrainingRun(
+        settings=SETTINGS,
+        data=DataOptions((SetSource(str(TINY)),)),
+        loss=SetLoss(),
+        optimisation=Optimisation(),
+        loop=LoopOptions(accelerator="cpu"),
+        out=tmp_path,
+    )
     with pytest.raises(InputError, match="another model"):
-        pretrain(
-            ARCHITECTURE,
-            settings=SETTINGS,
-            data=DataOptions((SetSource(str(TINY)),)),
-            loss=SetLoss(),
-            optimisation=Optimisation(),
-            loop=LoopOptions(accelerator="cpu"),
-            out=tmp_path,
-            init=tiny_weights,
-        )
+        pretrain(ARCHITECTURE, training, init=tiny_weights)
 
 
 # --- weights on the way
@@ -301,6 +299,5 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 
 def test_every_process_needs_a_validation_image():
-    data = DataOptions((SetSource(str(TINY)),), validation=SetSource(str(TINY)))
-    with pytest.raises(InputError, match="holds 4 images to validate on for 5 processes"):
-        validation_loader(data, SETTINGS, rank=0, world_size=5)
+    with pytest.raises(InputError, match="there are 4 images to validate on for 5 processes"):
+        validation_loader(open_set(SetSource(str(TINY))), SETTINGS, workers=0, rank=0, world_size=5)

@@ -20,11 +20,18 @@ SIZES = ("r50", "swin_t", "swin_l", "hornet_l")
 CROPFORMER = [f"entityseg_{n}x" for n in (1, 2, 3, 4)]
 MASK2FORMER = [f"mask2former_entityseg_{n}x" for n in (1, 2, 3, 4)]
 CLASSES = {"entityseg_instance": 206, "entityseg_panoptic": 350, "entityseg_semantic": 150}
-COMMAND = re.compile(r"^# entitytransfer pretrain (.*)$", re.MULTILINE)
+ADE20K = [f"ade20k_{task}" for task in ("semantic", "instance", "panoptic", "entity")]
+COCO = [f"coco_{task}" for task in ("instance", "panoptic", "entity")]
+TRANSFER = [*ADE20K, *COCO, "dis5k"]
+COMMAND = re.compile(r"^# entitytransfer (pretrain|finetune) (.*)$", re.MULTILINE)
 
 
 def config(recipe: str, *overrides: str) -> dict:
-    return composed("pretrain", [f"recipe={recipe}", "data.root=x", *overrides])
+    return composed(command_of(recipe), [f"recipe={recipe}", "data.root=x", *overrides])
+
+
+def command_of(recipe: str) -> str:
+    return "finetune" if recipe in TRANSFER else "pretrain"
 
 
 def steps(recipe: str, *overrides: str) -> int:
@@ -33,7 +40,7 @@ def steps(recipe: str, *overrides: str) -> int:
 
 
 def test_these_are_the_recipes():
-    assert sorted(["nano", *CROPFORMER, *MASK2FORMER, *CLASSES]) == NAMES
+    assert sorted(["nano", *CROPFORMER, *MASK2FORMER, *CLASSES, *TRANSFER]) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,11 +48,12 @@ def test_a_recipe_begins_with_its_commands(name):
     """Each is a command that composes, with every model that it names."""
     commands = COMMAND.findall((FOLDER / f"{name}.yaml").read_text())
     assert commands
-    for command in commands:
-        fixed, _, models = command.replace("[", "").replace("]", "").partition(" model=")
+    for command, typed in commands:
+        assert command == command_of(name)
+        fixed, _, models = typed.replace("[", "").replace("]", "").partition(" model=")
         for model in models.split("|") if models else []:
-            assert composed("pretrain", [*fixed.split(), f"model={model}"])["model"]["name"] == model
-        assert composed("pretrain", fixed.split())["out"] == f"outputs/{name}"
+            assert composed(command, [*fixed.split(), f"model={model}"])["model"]["name"] == model
+        assert composed(command, fixed.split())["out"] == f"outputs/{name}"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,41 @@ def test_crops_and_windows_are_the_published_ones():
     assert (jitter["augmentation"], jitter["canvas"], jitter["scales"]) == ("scale_jitter", 1024, [0.1, 2.0])
     assert (semantic["augmentation"], semantic["canvas"], semantic["color_jitter"]) == ("semantic_crop", 512, True)
     assert (semantic["short_sides"], semantic["max_side"]) == ([int(0.1 * n * 512) for n in range(5, 21)], 2048)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"), [("ade20k_panoptic", 160_000), ("coco_instance", 737_500), ("dis5k", 20_000)]
+)
+def test_transfers_take_as_many_steps_as_they_say(recipe, expected):
+    assert steps(recipe) == expected
+    assert config(recipe)["batch"]["total"] == 16
+
+
+@pytest.mark.parametrize("recipe", ADE20K)
+def test_ade20k_is_cut_and_tested_as_published(recipe):
+    composition = config(recipe)
+    data, test = composition["data"], composition["test"]
+    assert (data["augmentation"], data["canvas"], data["color_jitter"]) == ("semantic_crop", 640, True)
+    assert (data["short_sides"], data["max_side"]) == ([int(0.1 * n * 640) for n in range(5, 21)], 2560)
+    assert (test["short_side"], test["max_side"], test["crops"]) == (640, 2560, 0)
+
+
+@pytest.mark.parametrize("recipe", [*COCO, "dis5k"])
+def test_coco_and_dis5k_are_cut_and_tested_as_published(recipe):
+    composition = config(recipe)
+    data, test = composition["data"], composition["test"]
+    assert (data["augmentation"], data["canvas"], data["scales"]) == ("scale_jitter", 1024, [0.1, 2.0])
+    assert (test["short_side"], test["max_side"], test["crops"]) == (800, 1333, 0)
+
+
+@pytest.mark.parametrize("recipe", TRANSFER)
+def test_a_transfer_starts_from_entityseg_and_keeps_its_queries(recipe):
+    composition = config(recipe)
+    assert (composition["init"], composition["model"]["name"]) == ("entityseg", "mask2former_swin_l")
+    assert composition["model"]["num_queries"] is None
+    assert composition["data"]["validation"]["options"].get("task") == composition["data"]["options"].get("task")
+    differences = {key for key, value in config(recipe, "init=coco_panoptic").items() if value != composition[key]}
+    assert differences == {"init"}  # the control of the paper's Table 4 is one override
 
 
 @pytest.mark.parametrize("family", [CROPFORMER, MASK2FORMER], ids=["cropformer", "mask2former"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cropformer import InputError, rle
-from entitytransfer.readers.run_lengths import check_rles
+from entitytransfer.readers.run_lengths import check_frames, check_rles
 
 SIZE_HW = (6, 9)
 
@@ -20,7 +20,11 @@ def check(*segmentations, size_hw=SIZE_HW):
 
 
 def mask_strategy():
-    return st.lists(st.booleans(), min_size=54, max_size=54).map(lambda bits: np.array(bits).reshape(SIZE_HW))
+    """Noise, and runs over several columns."""
+    noise = st.lists(st.booleans(), min_size=54, max_size=54)
+    runs = st.lists(st.tuples(st.booleans(), st.integers(1, 30)), min_size=1, max_size=8)
+    long = runs.map(lambda pairs: ([bit for bit, length in pairs for _ in range(length)] + [False] * 54)[:54])
+    return (noise | long).map(lambda bits: np.array(bits).reshape(SIZE_HW, order="F"))
 
 
 @given(st.lists(mask_strategy(), max_size=6))
@@ -29,6 +33,21 @@ def test_sound_masks_pass_unchanged_with_their_areas(masks):
     checked, areas = check(*encoded)
     assert checked == encoded
     assert areas.tolist() == [int(mask.sum()) for mask in masks]
+
+
+@given(st.lists(mask_strategy(), max_size=6))
+def test_boxes_are_tight(masks):
+    encoded = [rle.encode(mask) for mask in masks]
+    checked, areas, boxes_xyxy = check_frames(encoded, SIZE_HW, refuse)
+    assert checked == encoded
+    assert areas.tolist() == [int(mask.sum()) for mask in masks]
+    assert boxes_xyxy.tolist() == [rle.bounding_box_xyxy(one).tolist() for one in encoded]
+
+
+def test_a_frame_of_another_size_is_refused():
+    sound = rle.encode(np.ones(SIZE_HW, dtype=bool))
+    with pytest.raises(InputError, match=r"1: its RLE has the size \[9, 6\]"):
+        check_frames([sound, sound | {"size": [9, 6]}], SIZE_HW, refuse)
 
 
 @given(mask_strategy())

@@ -9,26 +9,26 @@ import torch
 import cropformer
 from cropformer import InputError, Optimisation, SetLoss, TestSettings, with_association
 from cropformer.checkpoint import save_official
+from entitytransfer.engine import LoopOptions
 from entitytransfer.loaders import DataOptions, SetSource
-from entitytransfer.pretrain import LoopOptions, pretrain
+from entitytransfer.pretrain import pretrain
 from entitytransfer.sampling import BatchSize
+from entitytransfer.training_run import TrainingRun
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 
 
 def start(architecture: cropformer.Architecture, out: Path, **weights: Path) -> dict[str, torch.Tensor]:
     """The weights after a step that changes nothing."""
-    path = pretrain(
-        architecture,
+    run = TrainingRun(
         settings=TestSettings(short_side=64, max_side=96, crops=0),
         data=DataOptions((SetSource(str(TINY)),), batch=BatchSize(1, 1), short_sides=(64,), max_side=96, workers=0),
         loss=SetLoss(points=16),
         optimisation=Optimisation(lr=0.0, max_steps=1),
         loop=LoopOptions(accelerator="cpu"),
         out=out,
-        **weights,
     )
-    return cropformer.read_checkpoint(path).state
+    return cropformer.read_checkpoint(pretrain(architecture, run, **weights)).state
 
 
 def test_a_mask2former_with_other_classes_starts_a_cropformer(tiny_architecture, tmp_path, capsys):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cropformer import rle
 from entitytransfer.evaluators.video_ap import VideoAP, track_ious
@@ -74,9 +76,11 @@ def tracks(*frames_of_tracks, scores=None, crowd=None):
     count = len(frames_of_tracks)
     masks = [[None if mask is None else rle.encode(mask) for mask in frames] for frames in frames_of_tracks]
     areas = np.array([[0 if mask is None else mask.sum() for mask in frames] for frames in frames_of_tracks])
+    boxes = [[np.zeros(4) if mask is None else rle.bounding_box_xyxy(mask) for mask in frames] for frames in masks]
     return Tracks(
         masks=masks,
         areas=areas,
+        boxes_xyxy=np.array(boxes, dtype=np.int64),
         mean_areas=np.array([row[row > 0].mean() if row.any() else 0.0 for row in areas]),
         category_ids=np.ones(count, dtype=np.int64),
         scores=np.zeros(count) if scores is None else np.array(scores),
@@ -89,6 +93,16 @@ def test_a_frame_where_only_one_of_two_tracks_is_visible_adds_to_the_union():
     detection = tracks([box(5, 10), None, box(0, 5)])
     # Intersection 5 columns; union 10 + 10 + 5.
     assert track_ious(detection, truth).item() == pytest.approx(5 / 25)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 30)] * 4), min_size=2, max_size=6), st.floats(0.05, 1.0))
+def test_only_what_is_below_the_threshold_may_be_left_out(spans, at_least):
+    """Each track has two frames, empty where the span is."""
+    some = tracks(*[[box(a, b) if a < b else None, box(c, d)] for a, b, c, d in spans])
+    exact = track_ious(some, some)
+    np.testing.assert_array_equal(np.diag(exact), some.areas.any(axis=1))
+    bounded = track_ious(some, some, at_least=at_least)
+    np.testing.assert_array_equal(np.where(exact >= at_least, exact, 0), np.where(bounded >= at_least, bounded, 0))
 
 
 def test_a_track_without_pixels_overlaps_nothing():

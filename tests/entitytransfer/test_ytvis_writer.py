@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cropformer import InputError
-from entitytransfer.readers.zipped_json import read_json_or_zip
+from entitytransfer.readers.json_file import read_json
+from entitytransfer.readers.zipped_json import unzipped
 from entitytransfer.score_task import score
 from entitytransfer.ytvis_writer import YtvisWriter
 
@@ -33,7 +34,8 @@ def test_results_are_read_as_they_were_written(tmp_path, name, count):
     results = json.loads(RESULTS.read_text())[:count]
     write(tmp_path / name, results)
     wanted = [{key: one[key] for key in ("video_id", "score", "category_id", "segmentations")} for one in results]
-    assert read_json_or_zip(tmp_path / name) == wanted
+    with unzipped(tmp_path / name) as path:
+        assert read_json(path) == wanted
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -54,8 +56,8 @@ def test_an_error_leaves_no_file(tmp_path):
 
 
 def sentence(path):
-    with pytest.raises(InputError) as raised:
-        read_json_or_zip(path)
+    with pytest.raises(InputError) as raised, unzipped(path) as file:
+        read_json(file)
     return str(raised.value)
 
 

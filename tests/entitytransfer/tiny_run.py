@@ -19,6 +19,7 @@ from entitytransfer.engine import LoopOptions
 from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.pretrain import pretrain
 from entitytransfer.sampling import BatchSize
+from entitytransfer.training_run import TrainingRun
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "tests" / "data" / "coco_tiny"
@@ -41,8 +42,7 @@ def run(out: Path) -> Path:
     """Six steps of four groups of one photo, a checkpoint after every second one, and a validation in the middle."""
     torch.set_num_threads(1)  # sums in one order
     photos = SetSource(str(PHOTOS))
-    return pretrain(
-        ARCHITECTURE,
+    training = TrainingRun(
         settings=TestSettings(short_side=64, max_side=96, crops=0, min_score=0.1),
         data=DataOptions(
             (photos,), photos, BatchSize(total=4, at_once=1), short_sides=(64, 80), max_side=96, workers=0
@@ -52,6 +52,7 @@ def run(out: Path) -> Path:
         loop=LoopOptions(accelerator="cpu", checkpoint_every=2, validate_every=4, ema_decay=0.5, seed=3),
         out=out,
     )
+    return pretrain(ARCHITECTURE, training)
 
 
 def run_apart(out: Path, *options: str, processes: int = 1) -> int:

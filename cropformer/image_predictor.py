@@ -1,0 +1,132 @@
+"""Images in, whatever is made of their queries out: a CropFormer that makes its own views, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import nn
+
+from .architecture import Architecture, TestSettings
+from .errors import InputError
+from .images import ImageLike
+from .memory import NetworkMemory, parse_memory
+from .model import CropFormer
+from .pixel_decoder import PixelDecoder
+from .queries import Queries
+from .query_decoder import QueryDecoder
+from .views import Views, batch_views, check_crop_ratio, make_views
+
+R = TypeVar("R")
+Precision = Literal["fp32", "bf16"]
+"""Of the matrix products of the network; sums, positions and masks are in fp32 with both."""
+
+
+class ImagePredictor(CropFormer):
+    """CropFormer that knows how it is tested, and hands its answers on.
+
+    Args:
+        backbone: see ``CropFormer``.
+        pixel_decoder: likewise.
+        query_decoder: likewise.
+        association: likewise.
+        architecture: the numbers it was built from, saved with its weights.
+        settings: test size, crops and score threshold that come with the weights; arguments override them.
+        classes: what its labels mean, saved with its weights: plain lists by name, "names" among them. None if unknown.
+
+    Raises:
+        InputError: if the numbers do not fit together.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pixel_decoder: PixelDecoder,
+        query_decoder: QueryDecoder,
+        association: nn.Module | None,
+        *,
+        architecture: Architecture,
+        settings: TestSettings,
+        classes: dict[str, list[Any]] | None = None,
+    ) -> None:
+        super().__init__(backbone, pixel_decoder, query_decoder, association, batch_layers=architecture.batch_layers)
+        check_crop_ratio(settings.crop_ratio)
+        self.architecture = architecture
+        self.settings = settings
+        self.classes = classes
+
+    def predict(
+        self,
+        images: Sequence[ImageLike],
+        predict: Callable[[Queries, Views], list[R]],
+        *,
+        crops: int | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        crop_ratio: float | None = None,
+        max_memory: str | int | None = None,
+        precision: Precision = "fp32",
+    ) -> list[R]:
+        """What ``predict`` makes of the queries and views of each image; other arguments as in ``segment``.
+
+        Images whose views have one size share a batch: the result for an image never depends on its neighbours.
+
+        Args:
+            images: any number of them.
+            predict: queries and views of B images to B results, such as ``fuse``. What it needs itself is not
+                counted in ``max_memory``.
+            crops: see ``segment``, as the rest.
+            short_side: likewise.
+            max_side: likewise.
+            crop_ratio: likewise.
+            max_memory: bound on what the network needs beside the weights.
+            precision: likewise.
+
+        Returns:
+            One result for each image, in order.
+
+        Raises:
+            InputError: as ``segment`` does.
+        """
+        s = self.settings
+        bound = parse_memory(max_memory)
+        if precision not in get_args(Precision):
+            raise InputError(f"there is no precision {precision!r}; use {' or '.join(get_args(Precision))}")
+        sides = {"short_side": short_side or s.short_side, "max_side": max_side or s.max_side}
+        crops = s.crops if crops is None else crops
+        ratio = s.crop_ratio if crop_ratio is None else crop_ratio
+        views = [make_views(image, crops=crops, crop_ratio=ratio, **sides) for image in images]
+        results: dict[int, R] = {}
+        for chosen in self._groups(views, bound):
+            joined = batch_views([views[i] for i in chosen])
+            found = self._predict_views(joined, predict, max_memory=bound, precision=precision)
+            results.update(zip(chosen, found, strict=True))
+        return [results[i] for i in range(len(views))]
+
+    def _groups(self, views: Sequence[Views], bound: int | None) -> Iterator[list[int]]:
+        """Indices of images that go through the network together: of one canvas, and as many as the bound allows."""
+        for canvas in dict.fromkeys(item.pixels.shape for item in views):
+            same = [i for i, item in enumerate(views) if item.pixels.shape == canvas]
+            size = self._memory(canvas).images_at_once(bound, images=len(same))
+            yield from (same[i : i + size] for i in range(0, len(same), size))
+
+    def _memory(self, canvas: torch.Size) -> NetworkMemory:
+        """What views [...,T,3,H,W] need."""
+        return NetworkMemory.estimate(canvas[-2:], views=canvas[-4], channels=self.pixel_decoder.channels)
+
+    @torch.inference_mode()
+    def _predict_views(
+        self,
+        views: Views,
+        predict: Callable[[Queries, Views], list[R]],
+        *,
+        max_memory: int | None = None,
+        precision: Precision = "fp32",
+    ) -> list[R]:
+        """What ``predict`` makes of views that go through the network together."""
+        views = views.to(self.device)
+        at_once = self._memory(views.pixels.shape).views_at_once(max_memory, images=len(views.pixels))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            queries = self(views, views_at_once=at_once)
+        return predict(queries, views)

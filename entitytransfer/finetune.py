@@ -1,0 +1,36 @@
+"""Fine-tuning: trained weights learn the classes of another dataset, with a class head of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cropformer import Architecture, read_checkpoint, weights_path
+from entitytransfer.training_run import TrainingRun, train
+from entitytransfer.training_sets import open_sets
+
+
+def finetune(
+    init: str | Path,
+    run: TrainingRun,
+    *,
+    around_backbone: Architecture,
+    num_queries: int | None = None,
+) -> Path:
+    """Train weights further, as the model that they are, on the classes of the data; see ``train`` for the rest.
+
+    Args:
+        init: weights to start from: "nano", a published name, an ``hf://`` address, or a path.
+        run: data, optimiser, loop and folder.
+        around_backbone: the model to build where ``init`` holds nothing but a backbone.
+        num_queries: Q; None for that of the weights.
+
+    Returns:
+        The path of the weights.
+    """
+    sets, path = open_sets(run.data), weights_path(init)
+    checkpoint = read_checkpoint(path)
+    numbers = {"num_classes": len(sets.classes)} | ({} if num_queries is None else {"num_queries": num_queries})
+    if checkpoint.is_backbone:
+        return train(run, replace(around_backbone, **numbers), sets, init_backbone=path)
+    return train(run, replace(checkpoint.architecture, **numbers), sets, init=checkpoint)

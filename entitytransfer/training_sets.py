@@ -1,0 +1,69 @@
+"""Training sets: what a run learns from and is judged on, opened, with one meaning of classes throughout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cropformer import InputError
+from entitytransfer.adapter import Evaluator, Head, SampleSet
+from entitytransfer.classes import Classes
+from entitytransfer.datasets import open_adapter
+from entitytransfer.loaders import DataOptions, SetSource, open_set
+from entitytransfer.training_data import BuildTarget
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a run is judged: on what, from which predictions, and by which metric."""
+
+    samples: SampleSet
+    head: Head
+    evaluator: Evaluator
+
+
+@dataclass(frozen=True)
+class TrainingSets:
+    """The sets of a run, opened.
+
+    Attributes:
+        samples: the training sets.
+        classes: those of all sets.
+        build_target: what is learnt of a sample.
+        judgement: how validation goes; None trains without.
+    """
+
+    samples: tuple[SampleSet, ...]
+    classes: Classes
+    build_target: BuildTarget
+    judgement: Judgement | None
+
+
+def open_sets(data: DataOptions) -> TrainingSets:
+    """Open the sets that a run names.
+
+    Raises:
+        InputError: if a set cannot be read or holds nothing, or the sets differ in classes or in what is learnt.
+    """
+    samples = tuple(map(open_set, data.sets))
+    judgement = None if data.validation is None else _judgement(data.validation)
+    opened = [*zip(data.sets, samples), *([(data.validation, judgement.samples)] if judgement else [])]
+    for source, others in opened:
+        _check_classes(source, others.classes, samples[0].classes)
+    builders = {open_adapter(source.dataset, source.options).build_target for source in data.sets}
+    if len(builders) > 1:
+        names = ", ".join(dict.fromkeys(source.dataset for source in data.sets))
+        raise InputError(f"the datasets {names} build their targets each in its own way; train on one of them at a time")
+    return TrainingSets(samples, samples[0].classes, builders.pop(), judgement)
+
+
+def _judgement(source: SetSource) -> Judgement:
+    adapter, samples = open_adapter(source.dataset, source.options), open_set(source)
+    return Judgement(samples, adapter.build_head(samples.classes), adapter.build_evaluator(samples.classes))
+
+
+def _check_classes(source: SetSource, theirs: Classes, first: Classes) -> None:
+    if theirs.names != first.names:
+        raise InputError(
+            f"{source.root} has {len(theirs)} classes that are not the {len(first)} of the first training set; give "
+            "all sets, and data.validation, one task and one list of categories"
+        )
