@@ -22,6 +22,8 @@ from .checkpoint import (
     save_checkpoint,
     save_official,
 )
+from .clip_predictor import ClipPredictor
+from .clip_views import make_clip_views
 from .color_jitter import ColorJitter, draw_color_jitter
 from .cuts import Cut, cut_image, cut_masks, cut_rles, reduced_scale
 from .entities import Entities
@@ -54,7 +56,7 @@ from .training_views import (
     join_cuts,
     training_views,
 )
-from .views import Target, Views, batch_views, crop_target, make_clip_views, make_views, with_pixels
+from .views import Target, Views, batch_views, crop_target, make_views, with_pixels
 from .zoo import build_model, named_architecture
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ __all__ = [
     "Architecture",
     "CLASS_HEAD",
     "Checkpoint",
+    "ClipPredictor",
     "ColorJitter",
     "CropFormer",
     "CropType",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 import torch
 from torch import nn
 
 from .architecture import Architecture, TestSettings
+from .clip_predictor import ClipPredictor
 from .errors import InputError
 from .images import ImageLike
 from .memory import NetworkMemory, parse_memory
@@ -91,8 +93,7 @@ class ImagePredictor(CropFormer):
         """
         s = self.settings
         bound = parse_memory(max_memory)
-        if precision not in get_args(Precision):
-            raise InputError(f"there is no precision {precision!r}; use {' or '.join(get_args(Precision))}")
+        _check_precision(precision)
         sides = {"short_side": short_side or s.short_side, "max_side": max_side or s.max_side}
         crops = s.crops if crops is None else crops
         ratio = s.crop_ratio if crop_ratio is None else crop_ratio
@@ -103,6 +104,61 @@ class ImagePredictor(CropFormer):
             found = self._predict_views(joined, predict, max_memory=bound, precision=precision)
             results.update(zip(chosen, found, strict=True))
         return [results[i] for i in range(len(views))]
+
+    def predict_clip(
+        self,
+        frames: Sequence[np.ndarray],
+        predict: Callable[[Queries, Views], R],
+        *,
+        crops: int = 0,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        crop_ratio: float | None = None,
+        max_memory: str | int | None = None,
+        precision: Precision = "fp32",
+    ) -> R:
+        """What ``predict`` makes of the queries that a few frames, uint8 RGB [H,W,3] each, share.
+
+        Arguments, result and errors as in ``ClipPredictor.predict`` and ``segment``; crops are those of each frame.
+        """
+        predictor = self.clip_predictor(
+            crops=crops,
+            short_side=short_side,
+            max_side=max_side,
+            crop_ratio=crop_ratio,
+            max_memory=max_memory,
+            precision=precision,
+        )
+        return predictor.predict(frames, predict)
+
+    def clip_predictor(
+        self,
+        *,
+        overlap: int = 0,
+        crops: int = 0,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        crop_ratio: float | None = None,
+        max_memory: str | int | None = None,
+        precision: Precision = "fp32",
+    ) -> ClipPredictor:
+        """What predicts for window after window of one clip, of which two share ``overlap`` frames at most.
+
+        Raises:
+            InputError: if the bound or the precision make no sense.
+        """
+        s = self.settings
+        _check_precision(precision)
+        return ClipPredictor(
+            self,
+            overlap=overlap,
+            crops=crops,
+            short_side=short_side or s.short_side,
+            max_side=max_side or s.max_side,
+            crop_ratio=s.crop_ratio if crop_ratio is None else crop_ratio,
+            max_memory=parse_memory(max_memory),
+            precision=precision,
+        )
 
     def _groups(self, views: Sequence[Views], bound: int | None) -> Iterator[list[int]]:
         """Indices of images that go through the network together: of one canvas, and as many as the bound allows."""
@@ -130,3 +186,8 @@ class ImagePredictor(CropFormer):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
             queries = self(views, views_at_once=at_once)
         return predict(queries, views)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in get_args(Precision):
+        raise InputError(f"there is no precision {precision!r}; use {' or '.join(get_args(Precision))}")

@@ -98,13 +98,18 @@ class CropFormer(nn.Module):
         return torch.is_grad_enabled() or features.mask_features.device.type != "cpu" or parts == 1
 
     def _decode(self, features: PixelFeatures, *, views: int) -> Queries:
+        per_view = self.decode_each(features)
+        return per_view if views == 1 else self.decode_together(features, per_view, views=views)
+
+    def decode_each(self, features: PixelFeatures) -> Queries:
+        """Image-level queries: pixel features of N views to queries with N in place of B, and T = 1."""
         if self._together(features, parts=len(features)):
-            per_view = self.query_decoder(features)
-        else:
-            singles = [self.query_decoder(features[i : i + 1]) for i in range(len(features))]
-            per_view = join_queries(singles, features.mask_features[:, None])  # [BT,C,h,w] -> [BT,1,C,h,w]
-        if views == 1:
-            return per_view
+            return self.query_decoder(features)
+        singles = [self.query_decoder(features[i : i + 1]) for i in range(len(features))]
+        return join_queries(singles, features.mask_features[:, None])  # [N,C,h,w] -> [N,1,C,h,w]
+
+    def decode_together(self, features: PixelFeatures, per_view: Queries, *, views: int) -> Queries:
+        """Batch-level queries from the image-level ones of B*T views, T = ``views`` > 1."""
         states = per_view.embeddings.unflatten(0, (-1, views))  # [BT,Q,C] -> [B,T,Q,C]
         start = self.association(states, query_code=self.query_decoder.query_positions.weight)
         fused = self.query_decoder(features, views=views, start=start, depth=self.batch_layers)

@@ -6,6 +6,7 @@ Shapes: B batch (images x views), C channels, S tokens of the levels at strides 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -38,6 +39,10 @@ class PixelFeatures:
         """The same in fp32; nothing is copied that is in fp32 already."""
         return PixelFeatures(tuple(level.float() for level in self.levels), self.mask_features.float())
 
+    def clone(self) -> PixelFeatures:
+        """The same in memory of their own."""
+        return PixelFeatures(tuple(level.clone() for level in self.levels), self.mask_features.clone())
+
     def empty(self, count: int) -> PixelFeatures:
         """Room in fp32 for ``count`` views of this size."""
         rooms = [torch.empty(count, *like.shape[1:], device=like.device) for like in (*self.levels, self.mask_features)]
@@ -47,6 +52,12 @@ class PixelFeatures:
         """Overwrite these features with others of the same shape."""
         for target, source in zip((*self.levels, self.mask_features), (*other.levels, other.mask_features)):
             target.copy_(source)
+
+
+def join_features(parts: Sequence[PixelFeatures]) -> PixelFeatures:
+    """Features of consecutive views as those of all of them."""
+    levels = tuple(torch.cat(planes) for planes in zip(*(part.levels for part in parts)))
+    return PixelFeatures(levels, torch.cat([part.mask_features for part in parts]))
 
 
 class EncoderLayer(nn.Module):

@@ -18,7 +18,6 @@ from .hub.sharing import push_to_hub, save_pretrained
 from .image_predictor import ImagePredictor, Precision
 from .images import ImageLike
 from .memory import parse_memory
-from .views import make_clip_views
 
 
 class EntitySegmenter(ImagePredictor):
@@ -114,19 +113,36 @@ class EntitySegmenter(ImagePredictor):
         self,
         frames: Sequence[np.ndarray],
         *,
+        crops: int = 0,
         short_side: int | None = None,
         max_side: int | None = None,
+        crop_ratio: float | None = None,
         min_score: float | None = None,
+        source: Source = "B-OC",
+        overlap: bool = False,
+        max_memory: str | int | None = None,
+        precision: Precision = "fp32",
     ) -> list[Entities]:
         """Every entity of a few consecutive frames, uint8 RGB [H,W,3] each, with queries shared by the frames.
 
+        Arguments and errors as in ``segment``; ``crops`` are those of each frame, by default none.
+
         Returns:
-            One result for each frame; equal ``query_ids`` mean the same entity.
+            One result for each frame; equal ``query_ids`` mean the same entity, but for the source "I-O", where
+            each frame has queries of its own.
         """
-        s = self.settings
-        sides = {"short_side": short_side or s.short_side, "max_side": max_side or s.max_side}
-        views = make_clip_views(frames, **sides)
-        return self._predict_views(views, partial(fuse, min_score=self._min_score(min_score)))
+        bound = parse_memory(max_memory)
+        options = {"min_score": self._min_score(min_score), "source": source, "overlap": overlap}
+        return self.predict_clip(
+            frames,
+            partial(fuse, max_memory=bound, **options),
+            crops=crops,
+            short_side=short_side,
+            max_side=max_side,
+            crop_ratio=crop_ratio,
+            max_memory=bound,
+            precision=precision,
+        )
 
     def _min_score(self, given: float | None, compat: Compat = None) -> float:
         """The threshold to use: the published pipeline has none."""

@@ -159,8 +159,9 @@ def join_cuts(
     image_size_hw: tuple[int, int],
     labels: np.ndarray | None = None,
     exhaustive: bool = True,
+    frames: tuple[int, ...] | None = None,
 ) -> tuple[Views, Target]:
-    """Views, with B = 1, and target of one training image from what was cut out of it.
+    """Views, with B = 1, and target of one training image, or clip, from what was cut out of it.
 
     Args:
         cuts: T views.
@@ -169,7 +170,9 @@ def join_cuts(
         image_size_hw: size of the image.
         labels: int64 [N]; zeros if None.
         exhaustive: see ``Target``.
+        frames: the number of the frame that each view shows, from 0; None for an image.
     """
+    numbers = (0,) * len(cuts) if frames is None else frames
     boxes = [cut.shown_xyxy(image_width=image_size_hw[1]) for cut in cuts]
-    views = stack_views(pixels, boxes, image_size_hw=image_size_hw, frames=(0,) * len(cuts))
+    views = stack_views(pixels, boxes, image_size_hw=image_size_hw, frames=numbers)
     return views, stack_masks(masks, labels=labels, exhaustive=exhaustive)

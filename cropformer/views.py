@@ -192,14 +192,6 @@ def make_views(
     return stack_views(pixels, boxes, image_size_hw=image.shape[:2], frames=(0,) * len(boxes))
 
 
-def make_clip_views(frames: Sequence[np.ndarray], *, short_side: int = 800, max_side: int = 1333) -> Views:
-    """The frames of a clip as views, each uint8 RGB [H,W,3] of one size; Views with B = 1."""
-    height, width = frames[0].shape[:2]
-    boxes = [(0, 0, width, height)] * len(frames)
-    pixels = [cut_view(frame, boxes[0], short_side=short_side, max_side=max_side) for frame in frames]
-    return stack_views(pixels, boxes, image_size_hw=(height, width), frames=tuple(range(len(frames))))
-
-
 def cut_view(image: np.ndarray, box_xyxy: tuple[int, int, int, int], *, short_side: int, max_side: int) -> np.ndarray:
     """One view of a photo, uint8 RGB [H,W,3]: crop, then resize by the rule applied to the crop's own size."""
     return cut_image(image, Cut(box_xyxy, _view_size_hw(box_xyxy, short_side=short_side, max_side=max_side)))

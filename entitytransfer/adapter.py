@@ -24,6 +24,7 @@ from cropformer import (
     rle,
 )
 from entitytransfer.classes import Classes
+from entitytransfer.clip_result import ClipResult
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Sample:
         if index != 0:
             raise IndexError(f"frame {index} of an image with one frame")
         image = read_image(self.image_path)
-        self._check_size(image.shape[:2])
+        check_size(self.image_path, image.shape[:2], self.size_hw)
         return image
 
     def read_views(self, cuts: Sequence[Cut], *, reduced: bool = True) -> list[np.ndarray]:
@@ -116,7 +117,7 @@ class Sample:
             InputError: the image cannot be read, or its size is not the annotated one.
         """
         image = read_reduced(self.image_path, scale=reduced_scale(cuts) if reduced else 1)
-        self._check_size(image.size_hw)
+        check_size(self.image_path, image.size_hw, self.size_hw)
         return [cut_image(image.pixels, cut, scale=image.scale) for cut in cuts]
 
     def entity_masks(self) -> np.ndarray:
@@ -145,13 +146,6 @@ class Sample:
     def truth(self) -> Truth:
         """Return all that is annotated, as metrics count it. Raises InputError as `entity_masks` does."""
         return self.annotation.truth()
-
-    def _check_size(self, size_hw: tuple[int, int]) -> None:
-        if size_hw != self.size_hw:
-            raise InputError(
-                f"{self.image_path} has height and width {size_hw} but its annotation says "
-                f"{self.size_hw}; put back the original image or regenerate the annotation."
-            )
 
 
 class SampleSet(Sequence[Sample]):
@@ -192,8 +186,8 @@ class SampleSet(Sequence[Sample]):
         return getattr(self._samples, "entity_counts", None)
 
 
-Result = Entities | np.ndarray
-"""What a head says about one image: entities, or a grey map, uint8 [H,W], 255 = certainly foreground."""
+Result = Entities | np.ndarray | ClipResult
+"""What a head says about an image: entities, or a grey map, uint8 [H,W], 255 = surely foreground; or about a clip."""
 
 
 @dataclass(frozen=True)
@@ -249,15 +243,25 @@ class Adapter:
 
     Attributes:
         read: root folder and the dataset's own options → samples and their classes.
-        build_target: a sample and the cuts that its views show → what the model shall learn.
+        build_target: a sample and the cuts that its views show, of a clip also the frame of each view → what the model
+            shall learn.
         build_head: classes → how queries become results.
         build_evaluator: classes → how results are judged.
     """
 
     read: Callable[..., SampleSet]
-    build_target: Callable[[Sample, Sequence[Cut]], LabelledMasks]
+    build_target: Callable[..., LabelledMasks]
     build_head: Callable[[Classes], Head]
     build_evaluator: Callable[[Classes], Evaluator]
+
+
+def check_size(path: Path, found_hw: tuple[int, int], stated_hw: tuple[int, int]) -> None:
+    """Raise `InputError` unless an image has the size that its annotation states."""
+    if found_hw != stated_hw:
+        raise InputError(
+            f"{path} has height and width {found_hw} but its annotation says "
+            f"{stated_hw}; put back the original image or regenerate the annotation."
+        )
 
 
 def labelled_masks(sample: Sample, cuts: Sequence[Cut]) -> LabelledMasks:

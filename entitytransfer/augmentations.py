@@ -6,13 +6,24 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
 from cropformer import Cut, ScaleJitter, SemanticCrop, TrainingCrop, draw_color_jitter
-from entitytransfer.adapter import Sample
 
 Geometry = TrainingCrop | ScaleJitter | SemanticCrop
+
+
+class Shown(Protocol):
+    """What the choices look at: a sample, or a frame of a clip."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    def cut_masks(self, cuts: Sequence[Cut]) -> list[np.ndarray]:
+        """Its masks as views show them: bool [N,h,w] each."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Augmentation:
         """Say here what makes no sense, not in a loader process."""
         self.draw(generator=random.Random(0))
 
-    def cuts(self, sample: Sample, generator: random.Random) -> list[Cut]:
+    def cuts(self, sample: Shown, generator: random.Random) -> list[Cut]:
         """The views of a sample, the full one first if there are several."""
         geometry = self.draw(generator=generator)
         if isinstance(geometry, SemanticCrop):
@@ -45,7 +56,7 @@ class Augmentation:
         return list(map(draw_color_jitter(generator).apply, views)) if self.color_jitter else views
 
 
-def label_areas(sample: Sample) -> Callable[[Cut], np.ndarray]:
+def label_areas(sample: Shown) -> Callable[[Cut], np.ndarray]:
     """A function that tells the pixels of each mask in a window: of each label, where every label has one mask.
 
     The masks are resized once for all windows of one size of the image.

@@ -35,6 +35,7 @@ class ClipWriter:
         fps: frames per second of the results, see ``SegmentedClip.fps``.
         size_hw: height and width of the frames.
         video_id: the clip's number in the YTVIS results.
+        sound: the clip itself, whose sound the overlay gets; None = silence.
 
     Raises:
         InputError: an unknown format, a place that cannot be written, a full disk, or more than 65,535
@@ -50,13 +51,14 @@ class ClipWriter:
         fps: float,
         size_hw: tuple[int, int],
         video_id: int = 1,
+        sound: Path | None = None,
     ) -> None:
         unknown = sorted(set(formats) - set(CLIP_FORMATS))
         if unknown:
             raise InputError(f"Clips are not written as {unknown[0]}; choose from {', '.join(CLIP_FORMATS)}.")
         self._out_dir = Path(out_dir)
         outputs = {
-            "overlay": _Overlay(self._out_dir / f"{stem}_overlay.mp4", fps=fps, size_hw=size_hw),
+            "overlay": _Overlay(self._out_dir / f"{stem}_overlay.mp4", fps=fps, size_hw=size_hw, sound=sound),
             "ids": _IdImages(self._out_dir / f"{stem}_ids"),
             "ytvis": _YtvisResults(self._out_dir / f"{stem}_ytvis.json", size_hw=size_hw, video_id=video_id),
         }
@@ -85,10 +87,9 @@ class ClipWriter:
 class _Overlay:
     """The clip with its tracks tinted."""
 
-    def __init__(self, path: Path, *, fps: float, size_hw: tuple[int, int]) -> None:
+    def __init__(self, path: Path, *, fps: float, size_hw: tuple[int, int], sound: Path | None) -> None:
         self.path = path
-        self._video = VideoWriter(path, fps=fps, size_hw=size_hw)
-        self._start_s: float | None = None
+        self._video = VideoWriter(path, fps=fps, size_hw=size_hw, sound=sound)
 
     def __enter__(self) -> None:
         self._video.__enter__()
@@ -97,10 +98,8 @@ class _Overlay:
         self._video.__exit__(*exception)
 
     def write(self, result: FrameResult) -> None:
-        if self._start_s is None:
-            self._start_s = result.time_s
         picture = result.entities.draw(result.image, color_ids=result.track_ids)
-        self._video.write(picture, time_s=result.time_s - self._start_s)
+        self._video.write(picture, time_s=result.time_s)
 
 
 class _IdImages:

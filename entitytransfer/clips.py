@@ -33,13 +33,20 @@ def segment_clip(model: EntitySegmenter, job: Job, options: SegmentOptions, *, p
     """
     sizes = {"short_side": options.short_side, "max_side": options.max_side}
     clip = VideoSegmenter(model, **sizes, min_score=options.min_score).segment(
-        job.path, stride=options.stride, start_frame=options.start_frame, end_frame=options.end_frame
+        job.path,
+        stride=options.stride,
+        start_frame=options.start_frame,
+        end_frame=options.end_frame,
+        start_s=options.start_s,
+        end_s=options.end_s,
+        backend=options.backend,
     )
     base = options.out_dir / job.name
     formats = job.formats(options.formats)
     frames, tracks = 0, 0
+    writer = ClipWriter(base.parent, base.name, formats=formats, fps=clip.fps, size_hw=clip.size_hw, sound=job.path)
     with (
-        ClipWriter(base.parent, base.name, formats=formats, fps=clip.fps, size_hw=clip.size_hw) as writer,
+        writer,
         progress.frames(job.path.name, clip.expected_frames) as advance,
         Behind[None](threads=1, bound=_FRAMES_BEHIND) as writing,
     ):

@@ -99,14 +99,15 @@ def run_evaluate(
         dry_run: print a forecast and write nothing.
     """
     from entitytransfer.evaluate import evaluate, process_shard
-    from entitytransfer.evaluate_options import EvaluateOptions
+    from entitytransfer.evaluate_options import ClipOptions, EvaluateOptions
 
     config = composed("evaluate", overrides)
     own = {field.name: config[field.name] for field in fields(EvaluateOptions) if field.name in config}
     shard = process_shard() if shard is None else shard
     if config["test"].pop("min_score") is not None:
         raise InputError("evaluate has no test.min_score; give head.min_score.")
-    options = EvaluateOptions(**{**own, **config["test"], "out": Path(config["out"]), "shard": shard})
+    places = {"out": Path(config["out"]), "shard": shard, "clip": ClipOptions(**config["clip"])}
+    options = EvaluateOptions(**{**own, **config["test"], **places})
     source = evaluation_source(config["data"])
     if shard[0] == 1 and not dry_run:
         read = {"root": source.root, "dataset": source.dataset, "options": source.options}

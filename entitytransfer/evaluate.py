@@ -18,9 +18,13 @@ import torch
 
 from cropformer import EntitySegmenter, InputError, parse_memory, weights_path
 from entitytransfer.adapter import Adapter, Evaluator, Head, Result, Sample
+from entitytransfer.clip_result_files import write_clip_files
+from entitytransfer.clip_sample import ClipSample, sample_id
 from entitytransfer.console import followed
 from entitytransfer.datasets import open_adapter, open_dataset
+from entitytransfer.evaluate_clips import clip_conditions, clip_predictor, is_annotated
 from entitytransfer.evaluate_options import EvaluateOptions
+from entitytransfer.file_digest import sha256_of
 from entitytransfer.loaders import SetSource, open_set
 from entitytransfer.metric_format import show_metric
 from entitytransfer.prediction_parts import PARTS, PredictionPart, missing_shards, read_results
@@ -31,11 +35,10 @@ from entitytransfer.segment import load_model
 from entitytransfer.threads import started_ahead, thread_pool
 from entitytransfer.training_progress import peak_memory_gib
 
-_CHUNK_BYTES = 2**20
 _MEMORY = "max_memory"  # an option of a head on which no result depends
 _OF_ONE_CLASS = ("entity", "dichotomous")
 
-Predict = Callable[[np.ndarray], Result]
+Predict = Callable[[np.ndarray | ClipSample], Result]
 
 
 def evaluate(
@@ -43,46 +46,52 @@ def evaluate(
 ) -> dict[str, float] | None:
     """Predict what is left to predict, and score the set if that completes it.
 
-    Writes ``predictions/part-i-of-n.jsonl`` in ``options.out``, image by image: a killed run goes on where it
-    stopped. Whichever shard finds all images done joins them to official result files, see ``result_files``, scores
-    what was saved, and writes ``metrics.json``. The numbers do not depend on shards and interruptions.
+    Writes ``predictions/part-i-of-n.jsonl`` in ``options.out``, image by image, or clip by clip: a killed run goes on
+    where it stopped. Whichever shard finds all of them done joins them to official result files, see ``result_files``
+    and ``clip_result_files``, scores what was saved, and writes ``metrics.json``. The numbers do not depend on shards
+    and interruptions. Clips whose annotation a server keeps are not scored here.
 
     Args:
         source: the set.
         options: see there.
         adapter: what the task is and how results are judged; None takes the dataset's own.
-        dry_run: predict two images and print the forecast of time and memory; write nothing.
+        dry_run: predict two images or clips and print the forecast of time and memory; write nothing.
 
     Returns:
-        The metrics, as the adapter's evaluator names them; None if shards are missing, or after a dry run.
+        The metrics, as the adapter's evaluator names them; None if shards are missing, nothing is annotated, or after
+        a dry run.
 
     Raises:
         InputError: if images, weights, options or earlier predictions do not fit together.
     """
     adapter = adapter or open_adapter(source.dataset, source.options)
     samples = open_set(source)
-    image_ids = _unique_ids(samples)
+    kind, ids = _kind(samples), _unique_ids(samples)
     head = _with_options(adapter.build_head(samples.classes), options)
     model = load_model(options.weights, device=process_device(options.device))
     _check_classes(model, head, options.weights, source)
     index, count = options.shard
     if count > len(samples):
-        raise InputError(f"{count} shards are too many for {len(samples)} images; take one for each image at most.")
+        raise InputError(f"{count} shards are too many for {len(samples)} {kind}; take one for each at most.")
     share = [samples[place] for place in range(index - 1, len(samples), count)]
-    predict = _predictor(model, head, options)
+    predict = clip_predictor(model, head, options) if kind == "clips" else _predictor(model, head, options)
     if dry_run:
-        print(_forecast(share, predict, model))
+        print(_forecast(share, predict, model, kind=kind))
         return None
-    protocol = {**describe_set(source, samples), **_conditions(model, head, options)}
+    protocol = {**describe_set(source, samples), **_conditions(model, head, options, kind=kind)}
     ensure_writable(options.out / PARTS)
     part = PredictionPart(options.out, options.shard, protocol)
-    _predict(share, part, predict, workers=options.workers)
-    missing = missing_shards(part.siblings(), image_ids)
+    _predict(share, part, predict, workers=options.workers, kind=kind)
+    missing = missing_shards(part.siblings(), ids)
     if missing:
-        print(f"Shard {index}/{count} is done; {', '.join(missing)} still lack images: run them with the same out=.")
+        print(f"Shard {index}/{count} is done; {', '.join(missing)} still lack {kind}: run them with the same out=.")
         return None
     results = partial(read_results, part.siblings(), samples)
-    write_result_files(head.task, results(), classes=samples.classes, out=options.out)
+    write_files = write_clip_files if kind == "clips" else write_result_files
+    write_files(head.task, results(), classes=samples.classes, out=options.out)
+    if kind == "clips" and not any(is_annotated(clip) for clip in samples):
+        print(f"No clip of the set is annotated, so nothing is scored: {options.out} holds what its server takes.")
+        return None
     metrics = _score(adapter.build_evaluator(samples.classes), followed(results(), name="results", total=len(samples)))
     _save(options, source, metrics, protocol)
     return metrics
@@ -107,26 +116,31 @@ def table(metrics: Mapping[str, float]) -> str:
     return "\n".join("".join(cell.rjust(width) for cell in row) for row in (metrics, cells))
 
 
-def describe_set(source: SetSource, samples: Sequence[Sample]) -> dict[str, Any]:
-    """What was evaluated on: the dataset, the options of its reader and their defaults, and which images."""
-    images, exhaustive = [], True
+def describe_set(source: SetSource, samples: Sequence[Sample | ClipSample]) -> dict[str, Any]:
+    """What was evaluated on: the dataset, the options of its reader and their defaults, and which images or clips."""
+    kind, shapes, exhaustive = _kind(samples), [], True
     for sample in samples:
-        images.append([sample.image_id, *sample.size_hw])
+        shapes.append([sample_id(sample), *sample.size_hw, *([len(sample.frames)] if kind == "clips" else [])])
         exhaustive = exhaustive and sample.exhaustive
     return {
         "dataset": source.dataset,
         **_read_options(source),
         "exhaustive": exhaustive,
-        "num_images": len(images),
-        "images_sha256": hashlib.sha256(json.dumps(images).encode()).hexdigest(),
+        f"num_{kind}": len(shapes),
+        f"{kind}_sha256": hashlib.sha256(json.dumps(shapes).encode()).hexdigest(),
     }
 
 
-def _unique_ids(samples: Sequence[Sample]) -> list[int | str]:
-    image_ids = [sample.image_id for sample in samples]
-    if len(set(image_ids)) < len(image_ids):
-        raise InputError("Several images of the set have the same id; correct its annotation file.")
-    return image_ids
+def _kind(samples: Sequence[Sample | ClipSample]) -> str:
+    """What the samples of a set are: "images" or "clips"."""
+    return "clips" if isinstance(samples[0], ClipSample) else "images"
+
+
+def _unique_ids(samples: Sequence[Sample | ClipSample]) -> list[int | str]:
+    ids = [sample_id(sample) for sample in samples]
+    if len(set(ids)) < len(ids):
+        raise InputError(f"Several {_kind(samples)} of the set have the same id; correct its annotation file.")
+    return ids
 
 
 def _with_options(head: Head, options: EvaluateOptions) -> Head:
@@ -177,37 +191,37 @@ def _predictor(model: EntitySegmenter, head: Head, options: EvaluateOptions) -> 
     return predict
 
 
-def _conditions(model: EntitySegmenter, head: Head, options: EvaluateOptions) -> dict[str, Any]:
-    """What a prediction depends on beside the photo."""
+def _conditions(model: EntitySegmenter, head: Head, options: EvaluateOptions, *, kind: str) -> dict[str, Any]:
+    """What a prediction depends on beside the photo or the clip."""
     file = weights_path(options.weights)
-    weights = {"weights": options.weights if options.weights == "nano" else file.name, "weights_sha256": _sha256(file)}
+    weights = {"weights": options.weights if options.weights == "nano" else file.name, "weights_sha256": sha256_of(file)}
     chosen = {"head": head.task} | {name: getattr(head, name) for name in _option_names(head)}
-    return weights | options.sizes(model.settings) | {"precision": options.precision} | chosen
+    of_clips = clip_conditions(options) if kind == "clips" else {}
+    return weights | options.sizes(model.settings) | of_clips | {"precision": options.precision} | chosen
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _predict(samples: Sequence[Sample], part: PredictionPart, predict: Predict, *, workers: int) -> None:
-    """Predict the images that the part lacks; the next photos are read meanwhile."""
+def _predict(
+    samples: Sequence[Sample | ClipSample], part: PredictionPart, predict: Predict, *, workers: int, kind: str
+) -> None:
+    """Predict the images or clips that the part lacks; the next photos are read meanwhile."""
     done = part.resume()
-    left = [sample for sample in samples if sample.image_id not in done]
+    left = [sample for sample in samples if sample_id(sample) not in done]
     with thread_pool(workers) as reading:
         photos = started_ahead(left, partial(_read, reading), ahead=workers)
-        for sample, photo in followed(photos, name="images", total=len(left)):
-            part.add(sample.image_id, predict(photo.result()))
+        for sample, photo in followed(photos, name=kind, total=len(left)):
+            part.add(sample_id(sample), predict(photo.result()))
 
 
-def _read(pool: Executor, sample: Sample) -> tuple[Sample, "Future[np.ndarray]"]:
-    return sample, pool.submit(sample.read_frame)
+def _read(pool: Executor, sample: Sample | ClipSample) -> tuple[Sample | ClipSample, "Future[np.ndarray | ClipSample]"]:
+    return sample, pool.submit(_input, sample)
 
 
-def _score(evaluator: Evaluator, results: Iterable[tuple[Sample, Result]]) -> dict[str, float]:
+def _input(sample: Sample | ClipSample) -> np.ndarray | ClipSample:
+    """What is predicted: a photo, or a clip whose frames are read one after another."""
+    return sample if isinstance(sample, ClipSample) else sample.read_frame()
+
+
+def _score(evaluator: Evaluator, results: Iterable[tuple[Sample | ClipSample, Result]]) -> dict[str, float]:
     for sample, result in results:
         evaluator.update(result, sample)
     return evaluator.compute()
@@ -225,15 +239,15 @@ def _save(
         print("Not every region of this set is annotated: its recalls (AR) mean something, its precisions (AP) do not.")
 
 
-def _forecast(samples: Sequence[Sample], predict: Predict, model: EntitySegmenter) -> str:
-    """What the images would take: two are predicted, and the second is the measure, as the first one warms up."""
-    image_s = 0.0
+def _forecast(samples: Sequence[Sample | ClipSample], predict: Predict, model: EntitySegmenter, *, kind: str) -> str:
+    """What the set would take: two samples are predicted, and the second is the measure, as the first one warms up."""
+    sample_s = 0.0
     for sample in samples[:2]:
         start_s = time.perf_counter()
-        predict(sample.read_frame())
-        image_s = time.perf_counter() - start_s
-    hours, memory = image_s * len(samples) / 3600, peak_memory_gib(model.device)
+        predict(_input(sample))
+        sample_s = time.perf_counter() - start_s
+    hours, memory = sample_s * len(samples) / 3600, peak_memory_gib(model.device)
     return (
-        f"dry run: {image_s:.2f} s/image, {1 / image_s:.2f} images/s, "
-        f"{hours:.1f} h for {len(samples)} images, {memory:.1f} GiB peak memory"
+        f"dry run: {sample_s:.2f} s/{kind[:-1]}, {1 / sample_s:.2f} {kind}/s, "
+        f"{hours:.1f} h for {len(samples)} {kind}, {memory:.1f} GiB peak memory"
     )

@@ -9,6 +9,21 @@ from cropformer import InputError, TestSettings, parse_memory
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClipOptions:
+    """How clips are cut into windows, see `VideoSegmenter`.
+
+    Attributes:
+        window: frames that the model sees at once; None = the whole clip.
+        overlap: frames that consecutive windows share.
+        memory: windows that an entity may be out of sight and still get its id back.
+    """
+
+    window: int | None = 4
+    overlap: int = 1
+    memory: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
     """How to predict, and where to write; None leaves a number to the weights' own test settings.
 
@@ -25,7 +40,8 @@ class EvaluateOptions:
         crop_ratio: side of a crop over the side of the image.
         head: options of the dataset's head by name, such as min_score; None and those left out are the head's own.
             The weights' own bound of scores is for looking at results, and is not taken.
-        shard: (i, n), predict every n-th image from the i-th on.
+        shard: (i, n), predict every n-th image or clip from the i-th on.
+        clip: of sets of clips.
 
     Raises:
         InputError: an impossible shard, bound or number of workers.
@@ -43,6 +59,7 @@ class EvaluateOptions:
     crop_ratio: float | None = None
     head: Mapping[str, Any] = field(default_factory=dict)
     shard: tuple[int, int] = (1, 1)
+    clip: ClipOptions = ClipOptions()
 
     def __post_init__(self) -> None:
         """Refuse what no set could make sense of."""

@@ -29,6 +29,7 @@ from cropformer import (
     whole_masks,
 )
 from entitytransfer.classes import ENTITY, Classes
+from entitytransfer.panoptic_regions import find_regions
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class EntityHead:
         """
         single = len(self.classes) == 1
         if not single:
-            _check_classes(queries, self.classes)
+            check_classes(queries, self.classes)
         found = fuse(
             queries,
             views,
@@ -99,13 +100,11 @@ class InstanceHead:
     @torch.inference_mode()
     def predict(self, queries: Queries, views: Views) -> list[Entities]:
         """The instances of each image. Raises InputError if the model knows other classes than the dataset."""
-        _check_classes(queries, self.classes)
+        check_classes(queries, self.classes)
         return [self._instances(frame) for frame in frame_queries(queries, views, source=self.source)]
 
     def _instances(self, frame: FrameQueries) -> Entities:
-        probs, order = frame.class_probs[:, :-1].flatten().sort(descending=True, stable=True)  # [Q,K] -> [QK]
-        pairs = order[: self.top_k]
-        rows, labels = pairs // len(self.classes), pairs % len(self.classes)
+        probs, rows, labels = best_pairs(frame.class_probs, top_k=self.top_k)
         masks = whole_masks(frame.select(rows.unique()), max_memory=self.max_memory)
         found = {query: i for i, query in enumerate(masks.query_ids.tolist())}
         queries = frame.query_ids[rows].tolist()
@@ -114,7 +113,7 @@ class InstanceHead:
         return Entities.from_rles(
             frame.size_hw,
             [masks.rles[i] for i in which],
-            probs[: self.top_k].cpu().numpy()[kept] * masks.scores[which],
+            probs.cpu().numpy()[kept] * masks.scores[which],
             labels.cpu().numpy()[kept],
             embeddings=masks.embeddings[which],
             query_ids=masks.query_ids[which],
@@ -150,51 +149,20 @@ class PanopticHead:
     @torch.inference_mode()
     def predict(self, queries: Queries, views: Views) -> list[Entities]:
         """The regions of each image. Raises InputError if the model knows other classes than the dataset."""
-        _check_classes(queries, self.classes)
+        check_classes(queries, self.classes)
         return [self._regions(frame) for frame in frame_queries(queries, views, source=self.source)]
 
     def _regions(self, frame: FrameQueries) -> Entities:
-        is_real = frame.class_probs.argmax(1) < len(self.classes)
-        frame = frame.select(is_real & (frame.class_scores > self.min_score))
-        if not len(frame.query_ids):
-            return Entities.empty(frame.size_hw)
-        ids, kept = self._paint(frame)
-        regions = self._merge(frame.labels.tolist(), frame.class_scores.tolist(), kept)
-        numbers = np.zeros(len(frame.query_ids) + 1, dtype=ids.dtype)
-        for number, members in enumerate(regions, start=1):
-            numbers[[query + 1 for query in members]] = number
-        best = frame.select(torch.tensor([members[0] for members in regions], dtype=torch.int64))
-        return Entities.from_id_map(
-            numbers[ids],
-            best.class_scores.cpu().numpy(),
-            best.labels.cpu().numpy(),
-            embeddings=best.embeddings.cpu().numpy(),
-            query_ids=best.query_ids.cpu().numpy(),
+        found = find_regions(
+            [frame],
+            self.classes,
+            min_score=self.min_score,
+            min_visible=self.min_visible,
+            max_memory=self.max_memory,
         )
-
-    def _paint(self, frame: FrameQueries) -> tuple[np.ndarray, list[int]]:
-        """Who owns each pixel, int16 [H,W], 0 for nobody and i + 1 for query i; and the queries that are visible."""
-        count, device = len(frame.query_ids), frame.class_scores.device
-        ids = torch.zeros(frame.size_hw, dtype=torch.int16, device=device)
-        won, areas, painted = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(3))
-        for where, probs in mask_probs(frame, max_memory=self.max_memory):
-            inside = probs >= 0.5
-            winners = probs.mul_(frame.class_scores[:, None, None]).argmax(0)  # [Q,y,x] -> [y,x]
-            owners = (winners + 1) * inside.gather(0, winners[None])[0]
-            ids[where] = owners.short()
-            won += winners.flatten().bincount(minlength=count)
-            areas += inside.flatten(1).sum(1)
-            painted += owners.flatten().bincount(minlength=count + 1)[1:]
-        visible = won.double() / areas.clamp(min=1) >= self.min_visible
-        return ids.cpu().numpy(), (visible & (painted > 0)).nonzero()[:, 0].tolist()
-
-    def _merge(self, labels: list[int], scores: list[float], queries: list[int]) -> list[list[int]]:
-        """The queries of each region, best first; stuff of one class is one region."""
-        regions: dict[tuple[int, int], list[int]] = {}
-        for query in sorted(queries, key=lambda query: (-scores[query], query)):
-            label = labels[query]
-            regions.setdefault((label, query if self.classes.is_thing[label] else -1), []).append(query)
-        return list(regions.values())
+        return Entities.from_id_map(
+            found.id_maps[0], found.scores, found.labels, embeddings=found.embeddings, query_ids=found.query_ids
+        )
 
 
 @dataclass(frozen=True)
@@ -220,7 +188,7 @@ class SemanticHead:
     @torch.inference_mode()
     def predict(self, queries: Queries, views: Views) -> list[Entities]:
         """The regions of each image. Raises InputError if the model knows other classes than the dataset."""
-        _check_classes(queries, self.classes)
+        check_classes(queries, self.classes)
         return [self._regions(frame) for frame in frame_queries(queries, views, source=self.source)]
 
     def _regions(self, frame: FrameQueries) -> Entities:
@@ -277,7 +245,18 @@ def _weighted_sums(
         yield where, probs.permute(1, 2, 0) @ weights  # [Q,y,x] -> [y,x,Q]; [y,x,K]
 
 
-def _check_classes(queries: Queries, classes: Classes) -> None:
+def best_pairs(class_probs: Tensor, *, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``top_k`` best pairs of a row and a real class of probabilities [N,K+1]: their probabilities, rows, labels.
+
+    Best first; among equals the first row, then the first class.
+    """
+    probs, order = class_probs[:, :-1].flatten().sort(descending=True, stable=True)  # [N,K] -> [NK]
+    pairs, classes = order[:top_k], class_probs.shape[1] - 1
+    return probs[:top_k], pairs // classes, pairs % classes
+
+
+def check_classes(queries: Queries, classes: Classes) -> None:
+    """Raise InputError if the model knows other classes than the dataset."""
     known = queries.class_logits.shape[-1] - 1
     if known != len(classes):
         raise InputError(

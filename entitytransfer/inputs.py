@@ -7,7 +7,8 @@ from itertools import count
 from pathlib import Path
 
 from cropformer import IMAGE_SUFFIXES, InputError
-from entitytransfer.readers.video import VIDEO_SUFFIXES
+from entitytransfer.readers.image_folder import is_pattern, pattern_name
+from entitytransfer.readers.video import PIPE, VIDEO_SUFFIXES
 
 IMAGE_OUTPUTS = {
     "overlay": ("_overlay.png",),
@@ -24,9 +25,9 @@ class Job:
     """One image or clip to segment.
 
     Attributes:
-        path: the file.
+        path: the file, ``-``, or the pattern of the frames.
         name: how its outputs begin, relative to the output folder: ``photo``, or ``sub/photo``.
-        is_clip: whether it is a video file.
+        is_clip: whether it is a video file, a video on the standard input, or numbered frames.
     """
 
     path: Path
@@ -50,10 +51,11 @@ def find_jobs(paths: Sequence[str | Path], *, out_dir: Path) -> tuple[list[Job],
     """One job for every image and video file that the paths stand for, in their order, none twice.
 
     A folder stands for the files in it and in its sub-folders, which the outputs mirror; hidden files and the
-    output folder are passed over. A name that is taken gets a number: ``photo``, ``photo-2``.
+    output folder are passed over. A name that is taken gets a number: ``photo``, ``photo-2``. Two kinds of clip are
+    no file: ``-``, a video on the standard input, and frames by a pattern of their numbers, ``frames/%05d.png``.
 
     Args:
-        paths: files, folders and glob patterns.
+        paths: files, folders, glob patterns, and the two kinds of clip.
         out_dir: where the outputs will go.
 
     Returns:
@@ -79,6 +81,10 @@ def find_jobs(paths: Sequence[str | Path], *, out_dir: Path) -> tuple[list[Job],
 
 def _expand(pattern: str, out_dir: Path) -> list[tuple[Path, str]]:
     """The files that one path stands for, each with the name that its outputs would like."""
+    if pattern == PIPE:
+        return [(Path(PIPE), "stdin")]
+    if is_pattern(Path(pattern)):
+        return [(Path(pattern), pattern_name(Path(pattern)))]
     matches = [pattern]
     if not Path(pattern).exists():
         matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -112,7 +118,7 @@ def _media_files(folder: Path, skipped: Path) -> Iterator[Path]:
 
 def _free_job(path: Path, name: str, taken: Set[str]) -> Job:
     """The job under the first of name, name-2, name-3, ... that leaves every earlier output alone."""
-    is_clip = path.suffix.lower() in VIDEO_SUFFIXES
+    is_clip = path.suffix.lower() in VIDEO_SUFFIXES or str(path) == PIPE or is_pattern(path)
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
     return next(job for job in (Job(path, name, is_clip) for name in names) if not _on_disk(job) & taken)
 

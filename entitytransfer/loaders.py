@@ -24,6 +24,7 @@ from cropformer import (
 )
 from entitytransfer.adapter import Sample, SampleSet, labelled_masks
 from entitytransfer.augmentations import Augmentation
+from entitytransfer.clip_training_data import BuildClipTarget, ClipFrames, TrainingClips, holds_clips
 from entitytransfer.datasets import open_adapter, open_dataset
 from entitytransfer.feature_cache import CachedSamples
 from entitytransfer.sampling import BatchSize, EpochOrder, Order, Steps, WeightedOrder
@@ -66,6 +67,7 @@ class DataOptions:
         crop_ratio: side of a crop over the side of the image (Table 9a).
         canvas: side of the square; for scale_jitter and semantic_crop.
         scales: smallest and largest size of the image over the canvas; for scale_jitter.
+        clip: frames of a clip that a step sees, each as its one view, or with its crops; of sets of clips.
         color_jitter: change brightness, contrast, saturation and hue at random.
         reduced_decode: decode photos at a fraction of their size where every view is smaller still.
         workers: loader processes.
@@ -86,6 +88,7 @@ class DataOptions:
     crop_ratio: float = 0.7
     canvas: int = 1024
     scales: tuple[float, float] = (0.1, 2.0)
+    clip: ClipFrames = ClipFrames()
     color_jitter: bool = False
     reduced_decode: bool = True
     workers: int = 2
@@ -106,7 +109,7 @@ def training_loader(
     model: torch.nn.Module,
     *,
     steps: int,
-    build_target: BuildTarget = labelled_masks,
+    build_target: BuildTarget | BuildClipTarget = labelled_masks,
     first_step: int = 0,
     seed: int = 0,
     rank: int = 0,
@@ -139,13 +142,19 @@ def training_loader(
         cached = _cached(data, samples, model, build_target=build_target)
         return DataLoader(cached, sampler=groups, batch_size=None)
     options = {"build_target": build_target, "reduced_decode": data.reduced_decode}
-    return _loader(TrainingSamples(samples, augmentation(data), **options), groups, workers=data.workers)
+    if any(map(holds_clips, sets)):
+        items = TrainingClips(samples, augmentation(data), frames=data.clip, **options)
+    else:
+        items = TrainingSamples(samples, augmentation(data), **options)
+    return _loader(items, groups, workers=data.workers)
 
 
 def validation_loader(
     samples: SampleSet, settings: TestSettings, *, workers: int, rank: int = 0, world_size: int = 1
 ) -> DataLoader:
     """This process's share of a validation set, sample ``rank`` and every ``world_size``-th after it.
+
+    Images come as views; clips come as they are, because their frames are read window by window.
 
     Args:
         samples: the set.
@@ -157,11 +166,15 @@ def validation_loader(
     Raises:
         InputError: if the set holds less than one sample for each process.
     """
+    kind = "clips" if holds_clips(samples) else "images"
     if len(samples) < world_size:
         raise InputError(
-            f"there are {len(samples)} images to validate on for {world_size} processes; use fewer processes, or set "
+            f"there are {len(samples)} {kind} to validate on for {world_size} processes; use fewer processes, or set "
             "data.validation.root=null"
         )
+    share = range(rank, len(samples), world_size)
+    if kind == "clips":
+        return _loader(samples, share, workers=0)
     items = ValidationSamples(
         samples,
         short_side=settings.short_side,
@@ -169,7 +182,7 @@ def validation_loader(
         crops=settings.crops,
         crop_ratio=settings.crop_ratio,
     )
-    return _loader(items, range(rank, len(samples), world_size), workers=workers)
+    return _loader(items, share, workers=workers)
 
 
 def augmentation(data: DataOptions) -> Augmentation:
@@ -241,7 +254,8 @@ def _with_entities(samples: Sequence[Sample]) -> np.ndarray:
 def _report_empty(sources: Sequence[SetSource], sets: Sequence[Sequence[Sample]], shown: Sequence[np.ndarray]) -> None:
     for source, members, kept in zip(sources, sets, shown):
         if len(kept) < len(members):
-            print(f"{source.root}: {len(members) - len(kept)} of {len(members)} images have no entity; left out")
+            kind = "clips" if holds_clips(members) else "images"
+            print(f"{source.root}: {len(members) - len(kept)} of {len(members)} {kind} have no entity; left out")
 
 
 def _cached(

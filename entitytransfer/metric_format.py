@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 # What papers print of a task, in their order.
 HEADLINES = (
+    *("VPQ", "VPQ_th", "VPQ_st", "STQ", "AQ"),
     *("PQ", "SQ", "RQ", "PQ_th", "PQ_st"),
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("mIoU", "fwIoU", "mACC", "pACC"),

@@ -4,7 +4,9 @@ PNGs appear one by one, the JSON that lists them when the block ends well: witho
 `readers.coco_panoptic` and `readers.vipseg_json` read them back.
 """
 
+import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from scipy import ndimage
 
 from cropformer import InputError
 from entitytransfer.evaluators.segment_tables import VOID, count_pairs
-from entitytransfer.predictions import ensure_writable, write_json, write_png
+from entitytransfer.predictions import atomic_path, ensure_writable, write_json, write_png
 from entitytransfer.readers.panoptic_png import colors_of_ids
 
 _MAX_ID = 2**24 - 1
@@ -63,6 +65,8 @@ class PanopticWriter:
 class VipsegWriter:
     """Context manager for a VIPSeg submission: ``pred.json`` and ``pan_pred/VIDEO/FRAME.png`` in one folder.
 
+    Nothing but the current frame is in memory.
+
     Args:
         folder: made if needed; an older ``pred.json`` is removed at the start.
     """
@@ -70,21 +74,25 @@ class VipsegWriter:
     def __init__(self, folder: str | Path) -> None:
         self._json_path = Path(folder) / "pred.json"
         self._png_dir = Path(folder) / "pan_pred"
-        self._videos: dict[int | str, list[dict[str, Any]]] = {}
+        self._videos: list[int | str] = []
 
     def __enter__(self) -> "VipsegWriter":
-        """Make the folders."""
+        """Make the folders, and open the JSON under a temporary name."""
         _begin(self._json_path, self._png_dir)
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self._json_path))
+            self._file = stack.enter_context(temporary.open("w", encoding="utf-8"))
+            self._file.write('{"annotations": [')
+            stack.push(self._end_lists)
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
-        """Write the JSON, unless there was an error."""
-        if exception_type is None:
-            videos = [{"video_id": video, "annotations": frames} for video, frames in self._videos.items()]
-            write_json(self._json_path, {"annotations": videos})
+    def __exit__(self, *exception: object) -> None:
+        """Give the JSON its name, or remove it after an error."""
+        self._stack.__exit__(*exception)
 
     def write(self, video_id: int | str, ids: np.ndarray, categories: Mapping[int, int], *, name: str) -> None:
-        """Add the next frame of a video; a segment has the same id in all of them.
+        """Add the next frame of a video; a segment has the same id in all of them, and they come in one go.
 
         Args:
             video_id: as in the ground truth.
@@ -94,15 +102,28 @@ class VipsegWriter:
 
         Raises:
             InputError: an id has no category or does not fit into a PNG, or the place cannot be written.
+            ValueError: another video came between the frames of this one.
         """
         folder = self._png_dir / str(video_id)
-        if video_id not in self._videos:
+        if is_new := video_id not in self._videos:
             ensure_writable(folder)
+        elif video_id != self._videos[-1]:
+            raise ValueError(f"Frames of video {video_id!r} come after those of another.")
         file_name = f"{name}.png"
         segments_info = _describe(ids, categories, folder / file_name)
         write_png(folder / file_name, colors_of_ids(ids))
         frame = {"video_id": video_id, "file_name": file_name, "segments_info": segments_info}
-        self._videos.setdefault(video_id, []).append(frame)
+        self._file.write((self._head(video_id) if is_new else ", ") + json.dumps(frame))
+
+    def _head(self, video_id: int | str) -> str:
+        """What goes before the first frame of a video."""
+        before = "]}, " if self._videos else ""
+        self._videos.append(video_id)
+        return f'{before}{{"video_id": {json.dumps(video_id)}, "annotations": ['
+
+    def _end_lists(self, exception_type: type[BaseException] | None, *_: object) -> None:
+        if exception_type is None:
+            self._file.write("]}]}" if self._videos else "]}")
 
 
 def _begin(json_path: Path, png_dir: Path) -> None:

@@ -1,8 +1,8 @@
 """Predictions of a set, shard by shard: a file that a killed run goes on with, and the reading back of all shards.
 
-A shard is one file of JSON lines: what the predictions were made with, then one line for each image. A line that was
-being written when the run was killed is cut off by the next run. A grey map has a PNG of its own, where the official
-tools look for it; its line follows once the PNG is whole.
+A shard is one file of JSON lines: what the predictions were made with, then one line for each image or clip. A line
+that was being written when the run was killed is cut off by the next run. A grey map has a PNG of its own, where the
+official tools look for it; its line follows once the PNG is whole.
 """
 
 import json
@@ -13,12 +13,15 @@ from typing import Any
 
 from cropformer import Entities, InputError
 from entitytransfer.adapter import Result, Sample
+from entitytransfer.clip_result import ClipResult
+from entitytransfer.clip_sample import ClipSample, sample_id
 from entitytransfer.readers.grey_maps import read_map
 from entitytransfer.result_files import write_map
 
-ImageId = int | str
+SampleId = int | str
 
 PARTS = "predictions"
+_IMAGE, _CLIP = "image_id", "clip_id"
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class PredictionPart:
         count = self.shard[1]
         return [PredictionPart(self.out, (index, count), self.protocol) for index in range(1, count + 1)]
 
-    def resume(self) -> set[ImageId]:
-        """Make the file ready to be added to, and give the ids of the images that it has.
+    def resume(self) -> set[SampleId]:
+        """Make the file ready to be added to, and give the ids of the images or clips that it has.
 
         Raises:
             InputError: the file is damaged, or was made with another protocol.
@@ -57,35 +60,37 @@ class PredictionPart:
             self._append(self.protocol)
         return set(self.places())
 
-    def add(self, image_id: ImageId, result: Result) -> None:
-        """Add what was found in one image; it is on disk when this returns.
+    def add(self, identifier: SampleId, result: Result) -> None:
+        """Add what was found in one image or clip; it is on disk when this returns.
 
         Raises:
             InputError: it cannot be written, or the id of an image with a map is no file name.
         """
-        if isinstance(result, Entities):
-            self._append({"image_id": image_id, "entities": _records(result)})
+        if isinstance(result, ClipResult):
+            self._append({_CLIP: identifier, "tracks": _track_records(result)})
+        elif isinstance(result, Entities):
+            self._append({_IMAGE: identifier, "entities": _records(result)})
         else:
-            self._append({"image_id": image_id, "map": str(write_map(self.out, image_id, result))})
+            self._append({_IMAGE: identifier, "map": str(write_map(self.out, identifier, result))})
 
-    def places(self) -> dict[ImageId, int]:
-        """Where in the file each image is, in bytes; of one that is there twice the first; none without a file.
+    def places(self) -> dict[SampleId, int]:
+        """Where in the file each image or clip is, in bytes; of one that is there twice the first; none without a file.
 
         A torn last line is passed over. Errors as in ``resume``.
         """
-        places: dict[ImageId, int] = {}
+        places: dict[SampleId, int] = {}
         start = 0
         for number, line in enumerate(self._lines(), start=1):
             content = _parsed(line, self.path, number)
             if number == 1:
                 self._refuse_another(content)
             else:
-                places.setdefault(content["image_id"], start)
+                places.setdefault(content[_CLIP if _CLIP in content else _IMAGE], start)
             start += len(line)
         return places
 
     def read(self, place: int, size_hw: tuple[int, int]) -> Result:
-        """The result that stands at a place of the file, of an image of this size.
+        """The result that stands at a place of the file, of an image or a clip of this size.
 
         Raises:
             InputError: its map cannot be read.
@@ -93,6 +98,8 @@ class PredictionPart:
         with self.path.open("rb") as file:
             file.seek(place)
             content = json.loads(file.readline())
+        if "tracks" in content:
+            return _tracks(content["tracks"])
         return read_map(self.out / content["map"]) if "map" in content else _entities(content["entities"], size_hw)
 
     def _lines(self) -> Iterator[bytes]:
@@ -120,19 +127,19 @@ class PredictionPart:
                 )
 
 
-def missing_shards(parts: Sequence[PredictionPart], image_ids: Sequence[ImageId]) -> list[str]:
-    """The shards that lack an image, each as ``i/n``; shard i has every n-th image from the i-th on.
+def missing_shards(parts: Sequence[PredictionPart], sample_ids: Sequence[SampleId]) -> list[str]:
+    """The shards that lack a sample, each as ``i/n``; shard i has every n-th sample from the i-th on.
 
     Raises:
-        InputError: a file is damaged, was made with another protocol, or holds an image that it should not.
+        InputError: a file is damaged, was made with another protocol, or holds a sample that it should not.
     """
     missing = []
     for part in parts:
         index, count = part.shard
-        wanted, found = set(image_ids[index - 1 :: count]), part.places().keys()
+        wanted, found = set(sample_ids[index - 1 :: count]), part.places().keys()
         if found - wanted:
             raise InputError(
-                f"{part.path} holds image {min(map(str, found - wanted))}, which is not of this shard of the set; "
+                f"{part.path} holds {min(map(str, found - wanted))}, which is not of this shard of the set; "
                 "choose another out=, or delete it."
             )
         if found != wanted:
@@ -140,11 +147,13 @@ def missing_shards(parts: Sequence[PredictionPart], image_ids: Sequence[ImageId]
     return missing
 
 
-def read_results(parts: Sequence[PredictionPart], samples: Sequence[Sample]) -> Iterator[tuple[Sample, Result]]:
+def read_results(
+    parts: Sequence[PredictionPart], samples: Sequence[Sample | ClipSample]
+) -> Iterator[tuple[Sample | ClipSample, Result]]:
     """Every sample with its saved result, in the order of the samples, whichever shards they are in.
 
     Args:
-        parts: all shards; none lacks an image, see ``missing_shards``.
+        parts: all shards; none lacks a sample, see ``missing_shards``.
         samples: the set.
 
     Raises:
@@ -153,7 +162,7 @@ def read_results(parts: Sequence[PredictionPart], samples: Sequence[Sample]) -> 
     places = [part.places() for part in parts]
     for number, sample in enumerate(samples):
         shard = number % len(parts)
-        yield sample, parts[shard].read(places[shard][sample.image_id], sample.size_hw)
+        yield sample, parts[shard].read(places[shard][sample_id(sample)], sample.size_hw)
 
 
 def _records(entities: Entities) -> list[dict[str, Any]]:
@@ -166,6 +175,20 @@ def _entities(records: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) ->
     """The entities of an image from their records, in the order of these."""
     labels, scores, rles = ([record[name] for record in records] for name in ("label", "score", "segmentation"))
     return Entities.from_rles(size_hw, rles, scores, labels, sort=False)
+
+
+def _track_records(result: ClipResult) -> list[dict[str, Any]]:
+    """The inverse of ``_tracks``."""
+    columns = (column.tolist() for column in (result.track_ids, result.labels, result.scores))
+    names = ("track_id", "label", "score", "segmentations")
+    return [dict(zip(names, row)) for row in zip(*columns, result.rles, strict=True)]
+
+
+def _tracks(records: Sequence[Mapping[str, Any]]) -> ClipResult:
+    """The tracks of a clip from their records, in the order of these."""
+    names = ("segmentations", "track_id", "label", "score")
+    rles, track_ids, labels, scores = ([record[name] for record in records] for name in names)
+    return ClipResult.of(rles, track_ids=track_ids, labels=labels, scores=scores)
 
 
 def _parsed(line: bytes, path: Path, number: int) -> dict:

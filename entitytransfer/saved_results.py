@@ -7,6 +7,7 @@ from typing import Any
 
 from cropformer import InputError
 from entitytransfer.adapter import Result, Sample
+from entitytransfer.clip_sample import ClipSample, sample_id
 from entitytransfer.loaders import SetSource
 from entitytransfer.prediction_parts import PARTS, PredictionPart, missing_shards, read_results
 from entitytransfer.readers.json_file import read_json
@@ -50,7 +51,7 @@ def open_run(out: Path) -> SavedRun:
         raise InputError(f"{path} was not written by evaluate; run entitytransfer evaluate out={out} again.") from error
 
 
-def saved_results(out: Path, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Result]]:
+def saved_results(out: Path, samples: Sequence[Sample | ClipSample]) -> Iterator[tuple[Sample | ClipSample, Result]]:
     """Every sample with what a finished run has found in it, in the order of the samples.
 
     Args:
@@ -58,10 +59,10 @@ def saved_results(out: Path, samples: Sequence[Sample]) -> Iterator[tuple[Sample
         samples: the set that it was evaluated on, ``open_set(open_run(out).source)``.
 
     Raises:
-        InputError: there is no finished run, it lacks an image or holds one that the set has not, or it is damaged.
+        InputError: there is no finished run, it lacks a sample or holds one that the set has not, or it is damaged.
     """
     run = open_run(out)
     parts = PredictionPart(out, (1, run.shards), run.protocol).siblings()
-    if missing_shards(parts, [sample.image_id for sample in samples]):
-        raise InputError(f"{out / PARTS} lacks images of the set; run entitytransfer evaluate out={out} again.")
+    if missing_shards(parts, [sample_id(sample) for sample in samples]):
+        raise InputError(f"{out / PARTS} lacks samples of the set; run entitytransfer evaluate out={out} again.")
     return read_results(parts, samples)

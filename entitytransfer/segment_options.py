@@ -6,6 +6,7 @@ from typing import Literal
 
 from cropformer import InputError, parse_memory
 from entitytransfer.inputs import FORMATS
+from entitytransfer.readers.video import Backend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,9 @@ class SegmentOptions:
         stride: every so-many-th frame of a clip.
         start_frame: first frame of a clip.
         end_frame: the frame before which to stop.
+        start_s: the time in a clip before which no frame is taken.
+        end_s: the time at which to stop.
+        backend: what decodes video files.
         shard: (i, n), do the i-th of n equal parts; i counts from 1, and 0 means n.
         resume: skip inputs whose outputs all exist, whatever options made them.
 
@@ -50,6 +54,9 @@ class SegmentOptions:
     stride: int = 1
     start_frame: int = 0
     end_frame: int | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    backend: Backend = "pyav"
     shard: tuple[int, int] = (1, 1)
     resume: bool = False
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from cropformer import Cut, Target, TrainingBatch, Views, batch_views, join_cuts, make_views, rle, with_pixels
 from entitytransfer.adapter import LabelledMasks, Sample, labelled_masks
 from entitytransfer.augmentations import Augmentation
+from entitytransfer.clip_sample import ClipSample, sample_id
 from entitytransfer.sampling import Group
 
 Recolor = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
@@ -90,13 +91,28 @@ def cut_example(
     pixels = sample.read_views(cuts, reduced=reduced_decode)
     pixels = pixels if recolor is None else recolor(pixels)
     target = build_target(sample, cuts)
-    masks, labels = target.masks, target.labels
-    kept = np.logical_or.reduce([with_pixels(view) for view in masks])
-    if build_target is labelled_masks:
-        kept = _in_view(sample, cuts, kept)
-    if not kept.all():
-        masks, labels = [view[kept] for view in masks], labels[kept]
-    return join_cuts(cuts, pixels, masks, image_size_hw=sample.size_hw, labels=labels, exhaustive=sample.exhaustive)
+    kept = shown_masks(target, partial(_in_view, sample, cuts) if build_target is labelled_masks else None)
+    return join_cuts(
+        cuts, pixels, kept.masks, image_size_hw=sample.size_hw, labels=kept.labels, exhaustive=sample.exhaustive
+    )
+
+
+def shown_masks(target: LabelledMasks, in_view: Callable[[np.ndarray], np.ndarray] | None = None) -> LabelledMasks:
+    """The masks of a target that have a pixel in a view at least.
+
+    Args:
+        target: of one sample.
+        in_view: from which of them do, bool [N], to which of them did before the views were resized; None = the same.
+    """
+    found = np.logical_or.reduce([with_pixels(view) for view in target.masks])
+    kept = found if in_view is None else in_view(found)
+    return target if kept.all() else LabelledMasks([view[kept] for view in target.masks], target.labels[kept])
+
+
+def sees_all(cut: Cut, size_hw: tuple[int, int]) -> bool:
+    """Whether a view shows the whole image of this size."""
+    height, width = size_hw
+    return cut.shown_xyxy(image_width=width) == (0, 0, width, height)
 
 
 def _in_view(sample: Sample, cuts: Sequence[Cut], found: np.ndarray) -> np.ndarray:
@@ -104,9 +120,7 @@ def _in_view(sample: Sample, cuts: Sequence[Cut], found: np.ndarray) -> np.ndarr
 
     The annotation is asked only where a view of the whole image lacks an entity: resizing may have taken its pixels.
     """
-    height, width = sample.size_hw
-    sees_all = any(cut.shown_xyxy(image_width=width) == (0, 0, width, height) for cut in cuts)
-    if sees_all and not found.all():
+    if not found.all() and any(sees_all(cut, sample.size_hw) for cut in cuts):
         rles = sample.entity_rles()
         for i in np.flatnonzero(~found):
             found[i] = rle.area(rles[i]) > 0
@@ -114,7 +128,7 @@ def _in_view(sample: Sample, cuts: Sequence[Cut], found: np.ndarray) -> np.ndarr
 
 
 def collate(
-    samples: Sequence[Sample],
+    samples: Sequence[Sample | ClipSample],
     examples: Sequence[tuple[Views, Target]],
     *,
     seed: int = 0,
@@ -133,7 +147,7 @@ def collate(
     return TrainingBatch(
         views,
         [target.padded(canvas_hw) for _, target in examples],
-        image_ids=tuple(sample.image_id for sample in samples),
+        image_ids=tuple(map(sample_id, samples)),
         seed=seed,
         lost=sum(_lost(views, target) for views, target in examples),
     )
@@ -145,8 +159,8 @@ def _lost(views: Views, target: Target) -> int:
     Without such a view an entity may as well lie outside what is shown, which is no loss.
     """
     height, width = views.image_sizes_hw[0].tolist()
-    sees_all = [0, 0, width, height] in views.boxes_xyxy[0].tolist()
-    return int((~target.valid.any(1)).sum()) if sees_all else 0
+    has_whole = [0, 0, width, height] in views.boxes_xyxy[0].tolist()
+    return int((~target.valid.any(1)).sum()) if has_whole else 0
 
 
 class ValidationSamples(Dataset):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cropformer import InputError
-from entitytransfer.adapter import Evaluator, Head, SampleSet
+from entitytransfer.adapter import Evaluator, Head, SampleSet, labelled_masks
 from entitytransfer.classes import Classes
+from entitytransfer.clip_sample import labelled_tracks
+from entitytransfer.clip_training_data import BuildClipTarget, holds_clips
 from entitytransfer.datasets import open_adapter
 from entitytransfer.loaders import DataOptions, SetSource, open_set
 from entitytransfer.training_data import BuildTarget
@@ -34,8 +36,13 @@ class TrainingSets:
 
     samples: tuple[SampleSet, ...]
     classes: Classes
-    build_target: BuildTarget
+    build_target: BuildTarget | BuildClipTarget
     judgement: Judgement | None
+
+    @property
+    def hold_clips(self) -> bool:
+        """Whether clips are learnt from; images among them are shown as clips."""
+        return any(map(holds_clips, self.samples))
 
 
 def open_sets(data: DataOptions) -> TrainingSets:
@@ -50,6 +57,8 @@ def open_sets(data: DataOptions) -> TrainingSets:
     for source, others in opened:
         _check_classes(source, others.classes, samples[0].classes)
     builders = {open_adapter(source.dataset, source.options).build_target for source in data.sets}
+    if any(map(holds_clips, samples)):
+        builders = {labelled_tracks if one is labelled_masks else one for one in builders}
     if len(builders) > 1:
         names = ", ".join(dict.fromkeys(source.dataset for source in data.sets))
         raise InputError(f"the datasets {names} build their targets each in its own way; train on one of them at a time")

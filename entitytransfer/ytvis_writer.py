@@ -7,7 +7,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -18,7 +18,7 @@ from entitytransfer.readers.zipped_json import RESULTS_NAME
 
 
 class YtvisWriter:
-    """Context manager; the file appears when the block ends well. Nothing but the current track is in memory.
+    """Context manager; the file appears when the block ends well. Nothing but the current mask is in memory.
 
     Args:
         path: ``*.json``; or ``*.zip``, which then holds ``results.json``, as the servers take it.
@@ -42,7 +42,7 @@ class YtvisWriter:
         self._stack.__exit__(*exception)
 
     def write(
-        self, video_id: int | str, *, category_id: int | str, score: float, segmentations: Sequence[rle.RLE | None]
+        self, video_id: int | str, *, category_id: int | str, score: float, segmentations: Iterable[rle.RLE | None]
     ) -> None:
         """Add a track.
 
@@ -57,12 +57,18 @@ class YtvisWriter:
         """
         if not math.isfinite(score):
             raise InputError(f"A track of video {video_id!r} has the score {score}; give a finite number.")
-        if len({tuple(mask["size"]) for mask in segmentations if mask is not None}) > 1:
+        track = {"video_id": video_id, "category_id": category_id, "score": float(score)}
+        self._file.write(f'{self._separator}{json.dumps(track)[:-1]}, "segmentations": [')
+        sizes = set()
+        for frame, mask in enumerate(segmentations):
+            self._file.write((", " if frame else "") + json.dumps(mask))
+            if mask is not None:
+                sizes.add(tuple(mask["size"]))
+        self._file.write("]}")
+        if len(sizes) > 1:
             raise InputError(
                 f"A track of video {video_id!r} has masks of different sizes; give them that of the video."
             )
-        track = {"video_id": video_id, "category_id": category_id, "score": float(score)}
-        self._file.write(self._separator + json.dumps(track | {"segmentations": list(segmentations)}))
         self._separator = ",\n"
 
     def _end_list(self, exception_type: type[BaseException] | None, *_: object) -> None:

@@ -29,7 +29,7 @@ _DOWNLOAD_MAPS = "Download the maps again."
 
 
 @dataclass(frozen=True)
-class _Segments:
+class ListedMap:
     """A panoptic map, the size it should have, and the segment ids that it should hold."""
 
     path: Path
@@ -132,7 +132,7 @@ def _check_segments(
     if crowds:
         yield Finding("note", count(crowds, "crowd segment"), source, "Training leaves them out.")
     maps = [
-        _Segments(
+        ListedMap(
             place_map(entry["file_name"]),
             sizes_hw[entry["image_id"]],
             tuple(int(segment["id"]) for segment in entry["segments_info"]),
@@ -140,7 +140,7 @@ def _check_segments(
         for entry in entries
         if entry["image_id"] in sizes_hw
     ]
-    found = in_parallel(partial(_compare_ids, may_hide=may_hide), maps, name="maps")
+    found = in_parallel(partial(compare_ids, may_hide=may_hide), maps, name="maps")
     yield from report_maps([m.path for m in maps], found, source=source)
 
 
@@ -162,7 +162,7 @@ def report_maps(paths: Sequence[Path], found: Sequence[object], *, source: Path)
         yield Finding("broken", what, next(iter(broken)).parent, _DOWNLOAD_MAPS)
 
 
-def _compare_ids(segments: _Segments, *, may_hide: bool) -> Exception | None:
+def compare_ids(segments: ListedMap, *, may_hide: bool) -> Exception | None:
     """What is wrong with a map."""
     if not segments.path.is_file():
         return FileNotFoundError(segments.path)

@@ -1,6 +1,7 @@
 """What the commands share: the parser of one command, and the types of arguments."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -69,6 +70,14 @@ def score(text: str) -> float:
     if not 0 <= score <= 1:
         raise argparse.ArgumentTypeError(f"give a number from 0 to 1, not {text!r}")
     return score
+
+
+def seconds(text: str) -> float:
+    """A time: seconds, ``minutes:seconds`` or ``hours:minutes:seconds``."""
+    parts = text.split(":")
+    if len(parts) > 3 or not all(re.fullmatch(r"\d+(\.\d*)?", part) for part in parts):
+        raise argparse.ArgumentTypeError(f"give seconds, m:s or h:m:s, such as 90, 1:30 or 0:01:30.5, not {text!r}")
+    return sum(float(part) * 60**place for place, part in enumerate(reversed(parts)))
 
 
 def shard(text: str) -> tuple[int, int]:

@@ -3,15 +3,21 @@
 import argparse
 from pathlib import Path
 
-from entitytransfer.commands.parsing import Commands, add_command, add_model_arguments, at_least, score, shard
+from entitytransfer.commands.parsing import Commands, add_command, add_model_arguments, at_least, score, seconds, shard
 from entitytransfer.commands.reporting import report
+
+_PATHS = (
+    "photo, video, folder (with its sub-folders) or glob; frames/%%05d.png for numbered frames of one clip; "
+    "- for a video on the standard input (MPEG-TS, Matroska or fragmented mp4)"
+)
+_BACKENDS = ("pyav", "decord", "torchcodec", "opencv")
 
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(commands, "segment", _run, summary="segment every entity in photos and videos")
     add = parser.add_argument
-    add("paths", nargs="+", metavar="PATH", help="photo, video, folder (with its sub-folders) or glob")
+    add("paths", nargs="+", metavar="PATH", help=_PATHS)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the outputs, made if needed")
     add("--format", metavar="NAMES", help="some of overlay,ids,coco,panoptic,ytvis; all if left out")
     add("--min-score", type=score, metavar="P", help="leave out entities below this score, 0 to 1")
@@ -35,6 +41,9 @@ def add_to(commands: Commands) -> None:
     add("--stride", type=at_least(1), default=1, metavar="N", help="take every N-th frame")
     add("--start-frame", type=at_least(0), default=0, metavar="N", help="first frame, counted from 0")
     add("--end-frame", type=at_least(1), metavar="N", help="stop before this frame")
+    add("--start-time", type=seconds, default=0.0, metavar="T", help="take no frame before this: seconds, or h:m:s")
+    add("--end-time", type=seconds, metavar="T", help="stop at this time")
+    add("--backend", choices=_BACKENDS, default="pyav", help="what decodes video files")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -58,6 +67,9 @@ def _run(arguments: argparse.Namespace) -> int:
         stride=arguments.stride,
         start_frame=arguments.start_frame,
         end_frame=arguments.end_frame,
+        start_s=arguments.start_time,
+        end_s=arguments.end_time,
+        backend=arguments.backend,
         shard=arguments.shard,
         resume=arguments.resume,
     )

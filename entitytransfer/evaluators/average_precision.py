@@ -8,7 +8,7 @@ from entitytransfer.classes import Classes
 from entitytransfer.evaluators.coco_ap import CocoAP
 from entitytransfer.evaluators.coco_images import empty_set, image_set
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS, summarize
-from entitytransfer.evaluators.gathering import ImageRecords
+from entitytransfer.evaluators.gathering import SampleRecords
 from entitytransfer.readers.coco_set import CocoSet
 
 # The first of the twelve numbers that every COCO evaluator summarises, in its order.
@@ -41,7 +41,7 @@ class AveragePrecision:
         self._classes = classes
         self._max_dets = (*MAX_DETS[:-1], max_entities)
         self._iou_types = {"": "segm", "boundary_": "boundary"} if boundary else {"": "segm"}
-        self._images: ImageRecords[_Matched, _Matched] = ImageRecords(self._join)
+        self._images: SampleRecords[_Matched, _Matched] = SampleRecords(self._join)
 
     def reset(self) -> None:
         """Forget all images."""

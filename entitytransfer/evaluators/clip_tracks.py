@@ -1,74 +1,72 @@
-"""The tracks of a clip that is being segmented, as `VideoAP` takes them: equal to those that a written file gives.
+"""The tracks of one clip in memory in the terms in which track measures take them, checked as files are.
 
 N tracks · F frames.
 """
 
-import math
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from cropformer import rle
+from cropformer import InputError, rle
+from entitytransfer.clip_result import ClipResult
+from entitytransfer.clip_sample import ClipSample
+from entitytransfer.readers.run_lengths import check_frames
 from entitytransfer.readers.ytvis_json import Tracks, mean_areas
-from entitytransfer.tracklets import FrameResult
 
 
-@dataclass
-class _Track:
-    """What a clip shows of one track: masks, areas and boxes by place of the frame, and its scores and labels."""
+def found_tracks(result: ClipResult, sample: ClipSample) -> Tracks:
+    """The tracks of a result; labels stand for category ids.
 
-    masks: dict[int, rle.RLE] = field(default_factory=dict)
-    areas: dict[int, int] = field(default_factory=dict)
-    boxes_xyxy: dict[int, list[float]] = field(default_factory=dict)
-    scores: list[float] = field(default_factory=list)
-    labels: Counter[int] = field(default_factory=Counter)
+    Raises:
+        InputError: a mask is not one of the sample's size.
+        ValueError: a track has not one entry for each frame.
+    """
+    tracks = _measured(result.rles, result.labels, sample, kind="prediction")
+    return replace(tracks, mean_areas=mean_areas(tracks.areas), scores=result.scores)
 
 
-def gather_tracks(frames: Iterable[FrameResult]) -> Tracks:
-    """Take the frames of one clip as they come; of each only its masks are kept.
-
-    As in the results that `ClipWriter` writes, tracks are in the order of their ids, the score is the mean over the
-    frames that show the track, and the category is 1 + the label that most of them have.
+def true_tracks(sample: ClipSample, *, by_class: bool) -> Tracks:
+    """The annotated tracks of a clip, whose stated areas decide on their size ranges.
 
     Args:
-        frames: F results, such as a `SegmentedClip`.
+        sample: the clip.
+        by_class: whether labels stand for category ids; if not, these are as stated, and only order the tracks.
+
+    Raises:
+        InputError: the annotation is damaged.
     """
-    found: dict[int, _Track] = {}
-    num_frames = 0
-    for frame in frames:
-        _add(found, frame, num_frames)
-        num_frames += 1
-    tracks = [track for _, track in sorted(found.items())]
-    places = range(num_frames)
-    areas = np.array([[track.areas.get(place, 0) for place in places] for track in tracks], dtype=np.int64)
-    areas = areas.reshape(len(tracks), num_frames)  # [N,F]
-    nowhere = [0.0] * 4
-    boxes_xyxy = [[track.boxes_xyxy.get(place, nowhere) for place in places] for track in tracks]
+    truth = sample.truth()
+    tracks = _measured(truth.rles, truth.labels if by_class else truth.category_ids, sample, kind="annotation")
+    return replace(tracks, mean_areas=mean_areas(truth.areas), is_crowd=truth.is_crowd)
+
+
+def _measured(
+    rles: Sequence[Sequence[rle.RLE | None]], category_ids: np.ndarray, sample: ClipSample, *, kind: str
+) -> Tracks:
+    """Tracks without scores, and without what decides on size ranges."""
+    shape = len(rles), len(sample.frame_paths)
+    if any(len(track) != shape[1] for track in rles):
+        raise ValueError(f"a {kind} of clip {sample.clip_id} has not one entry for each of {shape[1]} frames")
+    cells = [one for track in rles for one in track]
+    places = np.array([place for place, one in enumerate(cells) if one is not None], dtype=np.int64)
+
+    def refuse(index: int, problem: str) -> InputError:
+        track, frame = divmod(int(places[index]), shape[1])
+        return InputError(
+            f"Clip {sample.clip_id}, {kind} {track}, frame {frame}: {problem}; correct or remove the track."
+        )
+
+    visible, visible_areas, visible_boxes = check_frames([cells[place] for place in places], sample.size_hw, refuse)
+    areas, boxes_xyxy = np.zeros(len(cells), dtype=np.int64), np.zeros((len(cells), 4), dtype=np.int64)
+    areas[places], boxes_xyxy[places] = visible_areas, visible_boxes
+    checked = iter(visible)
     return Tracks(
-        masks=[[track.masks.get(place) for place in places] for track in tracks],
-        areas=areas,
-        boxes_xyxy=np.array(boxes_xyxy, dtype=np.int64).reshape(*areas.shape, 4),  # [N][F][4] -> [N,F,4]
-        mean_areas=mean_areas(areas),
-        category_ids=np.array([1 + _most_frequent(track.labels) for track in tracks], dtype=np.int64),
-        scores=np.array([math.fsum(track.scores) / len(track.scores) for track in tracks], dtype=np.float64),
-        is_crowd=np.zeros(len(tracks), dtype=bool),
+        masks=[[None if one is None else next(checked) for one in track] for track in rles],
+        areas=areas.reshape(shape),  # [NF] -> [N,F]
+        boxes_xyxy=boxes_xyxy.reshape(*shape, 4),  # [NF,4] -> [N,F,4]
+        mean_areas=np.zeros(shape[0]),
+        category_ids=np.asarray(category_ids, dtype=np.int64),
+        scores=np.zeros(shape[0]),
+        is_crowd=np.zeros(shape[0], dtype=bool),
     )
-
-
-def _add(found: dict[int, _Track], frame: FrameResult, place: int) -> None:
-    entities = frame.entities
-    columns = (frame.track_ids, entities.areas(), entities.boxes_xyxy(), entities.scores, entities.labels)
-    for encoded, track_id, area, box_xyxy, score, label in zip(entities.rles, *(column.tolist() for column in columns)):
-        track = found.setdefault(track_id, _Track())
-        track.masks[place] = encoded
-        track.areas[place] = area
-        track.boxes_xyxy[place] = box_xyxy
-        track.scores.append(score)
-        track.labels[label] += 1
-
-
-def _most_frequent(labels: Counter[int]) -> int:
-    """Of equally frequent ones the lowest."""
-    return min(labels, key=lambda label: (-labels[label], label))

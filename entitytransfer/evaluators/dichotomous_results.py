@@ -5,7 +5,7 @@ import numpy as np
 from cropformer import rle
 from entitytransfer.adapter import Sample
 from entitytransfer.evaluators.dichotomous import DichotomousMeasures, MapMeasures
-from entitytransfer.evaluators.gathering import ImageRecords
+from entitytransfer.evaluators.gathering import SampleRecords
 
 
 class DichotomousResults:
@@ -18,7 +18,7 @@ class DichotomousResults:
     def __init__(self, *, hce: bool = False) -> None:
         self._measure = DichotomousMeasures(hce=hce).measure
         self._hce = hce
-        self._images: ImageRecords[MapMeasures, DichotomousMeasures] = ImageRecords(self._join)
+        self._images: SampleRecords[MapMeasures, DichotomousMeasures] = SampleRecords(self._join)
 
     def reset(self) -> None:
         """Forget all images."""

@@ -1,4 +1,4 @@
-"""How an evaluator comes to see the whole set: the records of the images of all processes, in one order."""
+"""How an evaluator comes to see the whole set: the records of the images or clips of all processes, in one order."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from torch import distributed
 
 from entitytransfer.adapter import Sample
+from entitytransfer.clip_sample import ClipSample, sample_id
 
 T = TypeVar("T")
 Record = TypeVar("Record")
@@ -14,14 +15,14 @@ Joined = TypeVar("Joined")
 _Key = tuple[float, str, str]
 
 
-class ImageRecords(Generic[Record, Joined]):
-    """What an evaluator keeps of each image, and what it makes of all of them together.
+class SampleRecords(Generic[Record, Joined]):
+    """What an evaluator keeps of each image or clip, and what it makes of all of them together.
 
-    Each process may take a share of the images, without duplicates.
+    Each process may take a share of the samples, without duplicates.
 
     Args:
-        join: from the records of all images, in the order of their ids, to what numbers are computed from; in a
-            single process it is kept until an image is added, so that resampling costs little.
+        join: from the records of all samples, in the order of their ids, to what numbers are computed from; in a
+            single process it is kept until a sample is added, so that resampling costs little.
     """
 
     def __init__(self, join: Callable[[list[Record]], Joined]) -> None:
@@ -29,12 +30,12 @@ class ImageRecords(Generic[Record, Joined]):
         self.clear()
 
     def clear(self) -> None:
-        """Forget all images."""
+        """Forget all samples."""
         self._own: list[tuple[_Key, Record]] = []
         self._joined: Joined | None = None
 
-    def add(self, sample: Sample, record: Record) -> None:
-        """Keep what remains of one image."""
+    def add(self, sample: Sample | ClipSample, record: Record) -> None:
+        """Keep what remains of one sample."""
         self._own.append((_order(sample), record))
         self._joined = None
 
@@ -65,7 +66,8 @@ def _has_peers() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def _order(sample: Sample) -> _Key:
-    """Images with numbers as ids come in the order of these, as when files are scored; others by their text."""
-    number = sample.image_id if isinstance(sample.image_id, int) else float("inf")
-    return number, str(sample.image_id), str(sample.image_path)
+def _order(sample: Sample | ClipSample) -> _Key:
+    """Samples with numbers as ids come in the order of these, as when files are scored; others by their text."""
+    known = sample_id(sample)
+    path = sample.frame_paths[0] if isinstance(sample, ClipSample) else sample.image_path
+    return known if isinstance(known, int) else float("inf"), str(known), str(path)

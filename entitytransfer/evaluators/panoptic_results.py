@@ -6,7 +6,7 @@ from cropformer import Entities
 from entitytransfer.adapter import Sample
 from entitytransfer.classes import Classes
 from entitytransfer.evaluators.entity_maps import map_entities, map_truth
-from entitytransfer.evaluators.gathering import ImageRecords
+from entitytransfer.evaluators.gathering import SampleRecords
 from entitytransfer.evaluators.panoptic_quality import PanopticQuality
 from entitytransfer.evaluators.segment_tables import ClipTable, tabulate
 
@@ -20,7 +20,7 @@ class PanopticResults:
 
     def __init__(self, classes: Classes) -> None:
         self._is_thing = np.array(classes.is_thing, dtype=bool)
-        self._images: ImageRecords[ClipTable, PanopticQuality] = ImageRecords(self._join)
+        self._images: SampleRecords[ClipTable, PanopticQuality] = SampleRecords(self._join)
 
     def reset(self) -> None:
         """Forget all images."""

@@ -7,7 +7,7 @@ from entitytransfer.adapter import Sample
 from entitytransfer.evaluators.coco_ap import ImageRecall
 from entitytransfer.evaluators.coco_images import empty_set, image_set
 from entitytransfer.evaluators.detection_summary import MAX_DETS
-from entitytransfer.evaluators.gathering import ImageRecords
+from entitytransfer.evaluators.gathering import SampleRecords
 from entitytransfer.readers.coco_set import CocoSet
 
 _IOU = 0.5
@@ -20,7 +20,7 @@ class RecallResults:
     """
 
     def __init__(self) -> None:
-        self._images: ImageRecords[ImageRecall, ImageRecall] = ImageRecords(_join)
+        self._images: SampleRecords[ImageRecall, ImageRecall] = SampleRecords(_join)
 
     def reset(self) -> None:
         """Forget all images."""

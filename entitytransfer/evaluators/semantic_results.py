@@ -7,7 +7,7 @@ import numpy as np
 from cropformer import Entities, rle
 from entitytransfer.adapter import Sample
 from entitytransfer.classes import Classes
-from entitytransfer.evaluators.gathering import ImageRecords
+from entitytransfer.evaluators.gathering import SampleRecords
 from entitytransfer.evaluators.semantic_iou import SemanticIoU
 
 _Counts = tuple[np.ndarray, np.ndarray]
@@ -22,7 +22,7 @@ class SemanticResults:
 
     def __init__(self, classes: Classes) -> None:
         self._nothing = len(classes)  # the label of pixels without one
-        self._images: ImageRecords[_Counts, SemanticIoU] = ImageRecords(self._join)
+        self._images: SampleRecords[_Counts, SemanticIoU] = SampleRecords(self._join)
 
     def reset(self) -> None:
         """Forget all images."""

@@ -3,7 +3,7 @@
 D detections · G ground truths · N tracks · F frames · K classes · V videos · T, R, A, M as in `matching`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -57,6 +57,10 @@ class VideoAP:
             of_class = (one.select(np.flatnonzero(one.category_ids == category_id)) for one in (detections, truths))
             matches |= self._match_class(index, *of_class)
         self._kept.add(matches)
+
+    def extend(self, others: Iterable["VideoAP"]) -> None:
+        """Keep the videos of others too, which have the same classes and limits."""
+        self._kept.extend(other._kept for other in others)
 
     def accumulate(self, videos: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Precision [T,R,K,A,M] and recall [T,K,A,M], -1 where a class has no ground truth.

@@ -3,8 +3,7 @@
 Only the ids of further instances of a class in an image differ: the official script draws them at random.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from cropformer import InputError, rle
+from cropformer import rle
 from entitytransfer.console import followed
-from entitytransfer.predictions import ensure_writable, write_json, write_png
+from entitytransfer.predictions import ensure_writable, write_json
+from entitytransfer.preparation.processes import in_processes
+from entitytransfer.preparation.segment_maps import ids_near_colors, write_map
 from entitytransfer.readers.ade20k_classes import categories, things
 from entitytransfer.readers.ade20k_files import AdeFiles
 from entitytransfer.readers.ade20k_maps import RawMaps, paint
 from entitytransfer.readers.label_map import read_size_hw
-from entitytransfer.readers.label_png import read_pixels
 from entitytransfer.readers.panoptic_png import colors_of_ids
 
 TASKS = ("semantic", "panoptic", "instance", "entity")
 
 _CHUNK = 16  # images that a process gets at once
-_NEXT_ID = 3 + 5 * 2**8 + 7 * 2**16  # odd, so that its multiples modulo 2^24 are all ids; a little of each colour
 _ENTITY = {"id": 1, "name": "entity", "supercategory": "entity"}
 
 Entry = dict[str, Any]
@@ -66,7 +65,7 @@ def prepare_split(files: AdeFiles, *, workers: int) -> str:
         return f"{files.split}: {len(stems)} images are prepared already"
     for folder in (files.prepared_semantic, files.panoptic_maps):
         ensure_writable(folder)
-    made = _each(partial(prepare_image, files, tasks=missing), stems, workers=workers)
+    made = in_processes(partial(prepare_image, files, tasks=missing), stems, workers=workers, at_once=_CHUNK)
     images = list(followed(made, name="images", total=len(stems)))
     contents = {"panoptic": _panoptic_content, "instance": _instance_content, "entity": _entity_content}
     for task in missing:
@@ -90,9 +89,9 @@ def prepare_image(files: AdeFiles, stem: str, *, tasks: Sequence[str] = TASKS) -
     own_ids = segment_ids(category_ids)
     ids = np.array([0, *own_ids], dtype=np.int32)[paint(iter(painted), size_hw).id_map]
     if "semantic" in tasks:
-        _write_map(files.prepared_semantic / name, maps.semantic())
+        write_map(files.prepared_semantic / name, maps.semantic())
     if "panoptic" in tasks:
-        _write_map(files.panoptic_maps / name, colors_of_ids(ids))
+        write_map(files.panoptic_maps / name, colors_of_ids(ids))
     instances = [pair for pair in zip(category_ids, encoded) if categories()[pair[0]].instance_class]
     entities = [(_ENTITY["id"], seen) for seen in rle.encode_id_map(ids, own_ids) if rle.area(seen)]
     return PreparedImage(
@@ -105,16 +104,8 @@ def prepare_image(files: AdeFiles, stem: str, *, tasks: Sequence[str] = TASKS) -
 
 def segment_ids(category_ids: Iterable[int]) -> list[int]:
     """A panoptic id for each segment of an image: the colour of its category, or of further instances one near it."""
-    own = {one.category_id: int(np.dot(one.color, (1, 2**8, 2**16))) for one in categories()}
-    taken = {0, *(own[one.category_id] for one in categories() if not one.instance_class)}
-    stuff, ids = taken.copy(), []
-    for category_id in category_ids:
-        segment_id = own[category_id]
-        while segment_id in taken and segment_id not in stuff:
-            segment_id = (segment_id + _NEXT_ID) % 2**24
-        taken.add(segment_id)
-        ids.append(segment_id)
-    return ids
+    colors = {one.category_id: one.color for one in categories()}
+    return ids_near_colors(category_ids, colors=colors, things={one.category_id for one in things()})
 
 
 def _describe(category_id: int, encoded: rle.RLE) -> Entry:
@@ -154,21 +145,3 @@ def _entity_content(images: Sequence[PreparedImage]) -> Entry:
 
 def _numbered(entries: Iterable[Entry]) -> list[Entry]:
     return [{"id": number} | entry for number, entry in enumerate(entries, start=1)]
-
-
-def _write_map(path: Path, pixels: np.ndarray) -> None:
-    """Write a PNG, unless an interrupted run has done so: reading one is quicker."""
-    try:
-        if path.is_file() and np.array_equal(read_pixels(path)[0], pixels):
-            return
-    except InputError:
-        pass  # damaged
-    write_png(path, pixels)
-
-
-def _each(prepare: Callable[[str], PreparedImage], stems: Sequence[str], *, workers: int) -> Iterator[PreparedImage]:
-    if workers == 1:
-        yield from map(prepare, stems)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(prepare, stems, chunksize=_CHUNK)

@@ -1,4 +1,4 @@
-"""A COCO-instance file, parsed once and kept as memory-mapped arrays, so that no later run and no worker parses it.
+"""An annotation file, parsed once and kept as memory-mapped arrays, so that no later run and no worker parses it.
 
 The index of a file lies in the cache folder under the SHA-256 of the file's content, masks as compressed RLE. A
 process that is handed an index gets its path and maps it again.
@@ -13,15 +13,15 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import overload
+from typing import Any, ClassVar, TypeVar, overload
 
 import numpy as np
 
 from cropformer import InputError, atomic_path
 
 CACHE_VARIABLE = "ENTITYTRANSFER_CACHE"
-_SUFFIX = ".v2.index"  # another number for another layout of the file
-_TEXTS = 5  # fields of an index that are `Texts`; they come after those that are arrays
+Index = TypeVar("Index", bound="MappedIndex")
+
 _CHECKSUM_BYTES = 4
 _LARGE_BYTES = 100 * 2**20  # a file that takes long enough to parse that one should say so
 
@@ -67,8 +67,31 @@ class Texts(Sequence[str]):
         return isinstance(other, Texts) and list(self) == list(other)
 
 
+class MappedIndex:
+    """What an annotation file says: a frozen dataclass of arrays, then of `Texts`, and last of ``path``.
+
+    Attributes:
+        suffix: of the files that indices of this kind are kept in; another one for another layout.
+        path: the file that the arrays are mapped from; None if they are in memory.
+    """
+
+    suffix: ClassVar[str]
+    path: Path | None
+
+    def __reduce__(self) -> tuple:
+        """Travel as a path where there is one."""
+        return (_map, (self.path, type(self))) if self.path else (_assemble, (self._arrays(), None, type(self)))
+
+    def _arrays(self) -> list[np.ndarray]:
+        """Everything, in the order of the file."""
+        values: list[Any] = [getattr(self, field.name) for field in fields(self) if field.name != "path"]
+        texts = [value for value in values if isinstance(value, Texts)]
+        edges, data = ([getattr(text, name) for text in texts] for name in ("edges", "data"))
+        return [*values[: -len(texts)], *edges, *data]
+
+
 @dataclass(frozen=True, eq=False)
-class AnnotationIndex:
+class AnnotationIndex(MappedIndex):
     """The images of an annotation file, I of them, and their annotations, A of them, image after image.
 
     Attributes:
@@ -101,18 +124,10 @@ class AnnotationIndex:
     counts: Texts
     path: Path | None = None
 
-    def __reduce__(self) -> tuple:
-        """Travel as a path where there is one."""
-        return (_map, (self.path,)) if self.path else (_assemble, (self._arrays(), None))
-
-    def _arrays(self) -> list[np.ndarray]:
-        """Everything, in the order of the file."""
-        values = [getattr(self, field.name) for field in fields(self) if field.name != "path"]
-        edges, data = ([getattr(text, name) for text in values[-_TEXTS:]] for name in ("edges", "data"))
-        return [*values[:-_TEXTS], *edges, *data]
+    suffix: ClassVar[str] = ".v2.index"
 
 
-def open_index(source: Path, build: Callable[[Path], AnnotationIndex]) -> AnnotationIndex:
+def open_index(source: Path, build: Callable[[Path], Index], kind: type[Index]) -> Index:
     """The index of an annotation file: from the cache, or built and put there for the next time.
 
     The cache is the folder that the environment variable ENTITYTRANSFER_CACHE names, else ``~/.cache/entitytransfer``.
@@ -122,13 +137,14 @@ def open_index(source: Path, build: Callable[[Path], AnnotationIndex]) -> Annota
     Args:
         source: the annotation file.
         build: makes its index.
+        kind: of the index.
 
     Raises:
         InputError: the file cannot be read, or ``build`` refuses it.
     """
-    path = cache_folder() / "annotations" / f"{_sha256(source)}{_SUFFIX}"
+    path = cache_folder() / "annotations" / f"{_sha256(source)}{kind.suffix}"
     try:
-        return _map(path)
+        return _map(path, kind)
     except (OSError, ValueError):  # not there yet, or damaged
         if source.stat().st_size > _LARGE_BYTES:
             print(f"Indexing {source}; later runs find the index in {cache_folder()}.", file=sys.stderr)
@@ -141,21 +157,17 @@ def cache_folder() -> Path:
 
 
 def _sha256(source: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with source.open("rb") as file:
-            while block := file.read(2**22):
-                digest.update(block)
+        return sha256_of(source)
     except OSError as error:
         raise InputError(f"Cannot read the annotation file {source}: {error.strerror or error}.") from error
-    return digest.hexdigest()
 
 
-def _keep(index: AnnotationIndex, path: Path) -> AnnotationIndex:
+def _keep(index: Index, path: Path) -> Index:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, index._arrays())
-        return _map(path)
+        return _map(path, type(index))
     except (OSError, InputError) as error:
         print(
             f"The index of an annotation file stays in memory and is made again by the next run, because {path.parent} "
@@ -175,7 +187,7 @@ def _write(path: Path, arrays: Sequence[np.ndarray]) -> None:
         file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
 
 
-def _map(path: Path) -> AnnotationIndex:
+def _map(path: Path, kind: type[Index]) -> Index:
     """Map what `_write` wrote.
 
     Raises:
@@ -194,10 +206,11 @@ def _map(path: Path) -> AnnotationIndex:
             first, size = file.tell(), int(np.prod(shape)) * dtype.itemsize
             arrays.append(stored[first : first + size].view(dtype).reshape(shape))
             file.seek(first + size)
-    return _assemble(arrays, path)
+    return _assemble(arrays, path, kind)
 
 
-def _assemble(arrays: Sequence[np.ndarray], path: Path | None) -> AnnotationIndex:
-    """The index of what ``AnnotationIndex._arrays`` gave."""
-    numbers, edges, data = arrays[: -2 * _TEXTS], arrays[-2 * _TEXTS : -_TEXTS], arrays[-_TEXTS:]
-    return AnnotationIndex(*numbers, *map(Texts, edges, data), path)
+def _assemble(arrays: Sequence[np.ndarray], path: Path | None, kind: type[Index]) -> Index:
+    """The index of what ``MappedIndex._arrays`` gave: each of its `Texts` is two arrays in one field."""
+    texts = len(arrays) - (len(fields(kind)) - 1)
+    numbers, edges, data = arrays[: -2 * texts], arrays[-2 * texts : -texts], arrays[-texts:]
+    return kind(*numbers, *map(Texts, edges, data), path)

@@ -171,7 +171,7 @@ def read_coco(
         InputError: the file is missing, not COCO-instance JSON, or contradicts itself.
     """
     path = Path(annotations)
-    index = open_index(path, _build_index)
+    index = open_index(path, _build_index, AnnotationIndex)
     unknown = [] if label_of is None else [c for c in np.unique(index.category_ids).tolist() if c not in label_of]
     if unknown:
         raise InputError(f"{path} has instances of category {unknown[0]}, which is none of the {len(label_of)} known.")
@@ -185,7 +185,7 @@ def as_locator(root: Path | str | Callable[[str], Path]) -> Callable[[str], Path
 
 def read_classes(annotations: Path | str) -> Classes:
     """Read the categories that a COCO-instance file lists. Raises InputError as `read_coco` does."""
-    index = open_index(Path(annotations), _build_index)
+    index = open_index(Path(annotations), _build_index, AnnotationIndex)
     ids, things = index.listed_categories.tolist(), index.listed_things.tolist()
     return Classes(tuple(index.category_names), tuple(ids), tuple(things))
 

@@ -177,13 +177,20 @@ def scan_list(path: Path, kind: str, *, fields: Collection[str]) -> RecordList:
 
 
 @paused_collector()
-def scan_object(path: Path, *, lists: Mapping[str, tuple[str, Collection[str]]], fields: Collection[str]) -> dict:
+def scan_object(
+    path: Path,
+    *,
+    lists: Mapping[str, tuple[str, Collection[str]]],
+    fields: Collection[str],
+    may_lack_lists: bool = False,
+) -> dict:
     """Scan a file that is an object with lists of objects.
 
     Args:
         path: JSON.
         lists: name of a list → what its objects are, and the fields of these whose values are noted.
         fields: names of other fields.
+        may_lack_lists: whether a list that is not there, or null, is taken as one without objects.
 
     Returns:
         Name → a `RecordList`, or the value of another field, as far as they are there.
@@ -207,6 +214,9 @@ def scan_object(path: Path, *, lists: Mapping[str, tuple[str, Collection[str]]],
         if not is_object:
             text.take_value()
         text.expect_end()
+    if is_object and may_lack_lists:
+        lacking = {name for name in lists if content.get(name) is None}
+        content |= {name: RecordList(path, lists[name][0], {one: [] for one in lists[name][1]}) for name in lacking}
     check_fields(content, (*lists,), path=path)
     for name, (kind, _) in lists.items():
         if not isinstance(content[name], RecordList):

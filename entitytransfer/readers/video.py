@@ -1,18 +1,22 @@
-"""A clip as a stream of RGB frames at constant memory: a video file, or a folder of images in natural order.
+"""A clip as a stream of RGB frames at constant memory: a video file, a pipe, or images in natural order.
 
 Damage does not raise: every frame that can be decoded is yielded, then ``warning`` says where it broke.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from cropformer import InputError
-from entitytransfer.readers.clip import Frame
-from entitytransfer.readers.image_folder import ImageFolder
+from entitytransfer.readers.clip import Clip, Frame, Range
+from entitytransfer.readers.image_folder import ImageFolder, is_pattern
+from entitytransfer.readers.library_file import LibraryFile
 from entitytransfer.readers.video_file import VideoFile
+from entitytransfer.readers.video_pipe import PIPE, VideoPipe
 
-__all__ = ["VIDEO_SUFFIXES", "Frame", "VideoReader"]
+__all__ = ["PIPE", "VIDEO_SUFFIXES", "Backend", "Frame", "VideoReader"]
 
+Backend: TypeAlias = Literal["pyav", "decord", "torchcodec", "opencv"]
 _SUFFIXES = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 
@@ -21,36 +25,47 @@ class VideoReader:
     """Context manager and iterable of `Frame`; iterating again starts from the beginning.
 
     Args:
-        path: a video file, or a folder of images (24 frames per second are assumed).
+        path: a video file; a folder of images, or a pattern such as ``frames/%05d.png`` (24 frames per second are
+            assumed); or ``-``, a video on the standard input, which can be read once.
         stride: yield every ``stride``-th frame of the range.
-        start_frame: first frame of the range; frames are counted, not sought, so the index is exact.
+        start_frame: first frame of the range, exact: as counted from the start of the clip.
         end_frame: the range ends before this frame; None = at the end of the clip.
+        start_s: no frame before this time of the clip; both this and ``start_frame`` hold.
+        end_s: no frame at or after this time; None = up to the end.
+        backend: which library decodes video files; where another than PyAV fails, PyAV goes on.
 
     Attributes:
         size_hw: height and width in pixels, after the rotation that the file asks for.
         fps: frames per second of the clip, before ``stride``.
         declared_frames: frames that the clip claims to hold, None if it does not say.
-        expected_frames: those of them in the range, that is, how many iteration should yield; None likewise.
+        expected_frames: those of them in the range, that is, how many iteration should yield; None likewise. Limits
+            in seconds take the frames as evenly spaced.
 
     Raises:
-        InputError: missing, empty or unreadable, no video stream, no frame that decodes, or an empty range.
+        InputError: missing, empty or unreadable, no video stream, no frame that decodes, an empty range, or a
+            backend that is not installed or does not suit the file.
     """
 
     def __init__(
-        self, path: str | Path, *, stride: int = 1, start_frame: int = 0, end_frame: int | None = None
+        self,
+        path: str | Path,
+        *,
+        stride: int = 1,
+        start_frame: int = 0,
+        end_frame: int | None = None,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        backend: Backend = "pyav",
     ) -> None:
-        _check_range(stride, start_frame, end_frame)
-        path = Path(path)
-        _check_path(path)
-        self._clip = ImageFolder(path) if path.is_dir() else VideoFile(path)
-        self._selection = slice(start_frame, end_frame, stride)
+        self._range = Range(start_frame, end_frame, start_s, end_s, stride)
+        self._clip = _open_clip(Path(path), backend)
         self._frames: Iterator[Frame] | None = None
         self.size_hw = self._clip.size_hw
         self.fps = self._clip.fps
         self.declared_frames = self._clip.declared_frames
         self.expected_frames = None
         if self.declared_frames is not None:
-            self.expected_frames = len(range(self.declared_frames)[self._selection])
+            self.expected_frames = self._range.expected_frames(declared_frames=self.declared_frames, fps=self.fps)
 
     @property
     def decoded_frames(self) -> int:
@@ -66,7 +81,7 @@ class VideoReader:
         declared = f" of {self.declared_frames}" if self.declared_frames else ""
         later = ", those after the break perhaps with flaws" if clip.end_s > clip.broken_at_s else ""
         return (
-            f"{clip.path} is damaged or cut off at {clip.broken_at_s:.2f} s: "
+            f"{clip.name} is damaged or cut off at {clip.broken_at_s:.2f} s: "
             f"{self.decoded_frames}{declared} frames could be read{later}; copy it again to get the rest."
         )
 
@@ -81,20 +96,39 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames of the range in order."""
-        self._frames = self._clip.frames(self._selection)
+        return self.frames_from(0)
+
+    def frames_from(self, index: int) -> Iterator[Frame]:
+        """Those frames of the range whose number in the clip is at least ``index``: what was left of an earlier run.
+
+        A video file whose pictures have time stamps is decoded from the key frame before.
+        """
+        self._frames = self._clip.frames(self._range, first=index)
         return self._frames
 
 
-def _check_range(stride: int, start_frame: int, end_frame: int | None) -> None:
-    if stride < 1 or start_frame < 0 or (end_frame is not None and end_frame <= start_frame):
-        raise InputError(
-            f"Frames {start_frame} to {end_frame} with stride {stride} are no range; "
-            "give a stride of at least 1 and an end after the start."
-        )
-
-
-def _check_path(path: Path) -> None:
+def _open_clip(path: Path, backend: Backend) -> Clip:
+    if str(path) == PIPE:
+        return VideoPipe()
+    if path.is_dir() or is_pattern(path):
+        return ImageFolder(path)
     if not path.exists():
         raise InputError(f"There is no video {path}; check the path.")
-    if path.is_file() and not path.stat().st_size:
+    if not path.stat().st_size:
         raise InputError(f"{path} is empty (0 bytes); copy or download it again.")
+    return _open_file(path, backend)
+
+
+def _open_file(path: Path, backend: Backend) -> VideoFile:
+    match backend:
+        case "pyav":
+            return VideoFile(path)
+        case "decord":
+            from entitytransfer.readers.decord_source import DecordSource as Source
+        case "torchcodec":
+            from entitytransfer.readers.torchcodec_source import TorchcodecSource as Source
+        case "opencv":
+            from entitytransfer.readers.opencv_source import OpencvSource as Source
+        case _:
+            raise InputError(f"There is no video backend {backend!r}; choose pyav, decord, torchcodec or opencv.")
+    return LibraryFile(path, Source)

@@ -9,6 +9,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from entitytransfer.predictions import atomic_path
+from entitytransfer.readers.soundtrack import open_soundtrack
 
 # A short look-ahead and few threads: by default x264 holds dozens of frames, and more of them on more cores.
 _X264 = {"preset": "veryfast", "crf": "20", "rc-lookahead": "4", "sync-lookahead": "0", "threads": "2"}
@@ -26,17 +27,22 @@ class VideoWriter:
         path: where the mp4 goes.
         fps: frames per second.
         size_hw: height and width of every frame; an odd side is padded by repeating its last row or column.
+        sound: the clip whose frames these are, for its sound between the first and the last of them; frames come
+            with their time in it then. A folder, a pipe, or sound that an mp4 cannot hold gives a silent video.
 
     Raises:
         InputError: the place cannot be written, or the disk is full; on entering, writing or leaving.
         ValueError: a frame of another size, or no frame at all.
     """
 
-    def __init__(self, path: str | Path, *, fps: float, size_hw: tuple[int, int]) -> None:
+    def __init__(self, path: str | Path, *, fps: float, size_hw: tuple[int, int], sound: Path | None = None) -> None:
         self._path = Path(path)
         self._fps = Fraction(fps).limit_denominator(100_000)
         self._size_hw = size_hw
+        self._sound_path = sound
         self._frames = 0
+        self._start_s: float | None = None
+        self._time_s = 0.0
         self._last_tick = -1
 
     def __enter__(self) -> "VideoWriter":
@@ -47,6 +53,9 @@ class VideoWriter:
             container = av.open(f"file:{temporary}", "w", format="mp4", options={"movflags": "faststart"})
             self._container = stack.enter_context(container)
             self._stream = self._add_stream()
+            self._sound = None if self._sound_path is None else open_soundtrack(self._sound_path, container)
+            if self._sound is not None:
+                stack.callback(self._sound.close)
             stack.push(self._flush)
             self._stack = stack.pop_all()
         return self
@@ -60,15 +69,22 @@ class VideoWriter:
 
         Args:
             image: the frame.
-            time_s: seconds from the start, increasing, for clips whose frames are not evenly spaced; None =
-                the next multiple of 1 / fps.
+            time_s: seconds, increasing, for clips whose frames are not evenly spaced; the first frame is shown at
+                once whatever its time. None = the next multiple of 1 / fps.
         """
         if image.shape != (*self._size_hw, 3):
             raise ValueError(f"A frame of shape {image.shape} does not fit a video of {self._size_hw}.")
-        time_s = self._frames / self._fps if time_s is None else time_s
-        self._last_tick = max(round(time_s * _CLOCK_HZ), self._last_tick + 1)
+        self._time_s = float(self._frames / self._fps) if time_s is None else time_s
+        if self._start_s is None:
+            self._start_s = self._time_s
+        self._last_tick = max(round((self._time_s - self._start_s) * _CLOCK_HZ), self._last_tick + 1)
         self._frames += 1
         self._container.mux(self._stream.encode(self._to_yuv(image, self._last_tick)))
+        self._copy_sound(until_s=self._time_s)
+
+    def _copy_sound(self, *, until_s: float) -> None:
+        if self._sound is not None:
+            self._sound.copy(start_s=self._start_s, end_s=until_s)
 
     def _add_stream(self) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=self._fps, options=_X264)
@@ -93,3 +109,4 @@ class VideoWriter:
         if not self._frames:
             raise ValueError(f"No frame was written to {self._path}.")
         self._container.mux(self._stream.encode(None))
+        self._copy_sound(until_s=self._time_s + float(1 / self._fps))

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from cropformer import InputError
 from entitytransfer.readers.coco_json import load_json
@@ -27,13 +28,17 @@ def read_vipseg_truth(path: Path, png_dir: Path) -> PanopticSet:
     Raises:
         InputError: the file is not that, or a record is damaged or contradicts another; with file and record.
     """
-    content = load_json(path, fields=("videos", "annotations", "categories"))
-    classes = read_classes(content["categories"], source=path)
+    return vipseg_truth(load_json(path, fields=("videos", "annotations", "categories")), png_dir, source=path)
+
+
+def vipseg_truth(content: Mapping[str, Any], png_dir: Path, *, source: Path) -> PanopticSet:
+    """What `read_vipseg_truth` gives of a file that is loaded already; ``source`` is its path."""
+    classes = read_classes(content["categories"], source=source)
     sizes_hw = {}
-    for one in records(content["videos"], source=path, kind="video"):
+    for one in records(content["videos"], source=source, kind="video"):
         sizes_hw[new_clip(one, "video_id", seen=sizes_hw)] = _sizes_hw(one)
     videos = {}
-    for one in records(content["annotations"], source=path, kind="annotation"):
+    for one in records(content["annotations"], source=source, kind="annotation"):
         video_id = new_clip(one, "video_id", seen=videos, known=sizes_hw)
         of_video = sizes_hw[video_id]
         videos[video_id] = {
@@ -43,8 +48,8 @@ def read_vipseg_truth(path: Path, png_dir: Path) -> PanopticSet:
         unannotated = of_video.keys() - videos[video_id].keys()
         if unannotated:
             raise one.error(f"the frame {shown(min(unannotated))} of {shown(video_id)} has no annotation")
-    _check_annotated(path, sizes_hw, videos)
-    return PanopticSet(path, classes, videos)
+    _check_annotated(source, sizes_hw, videos)
+    return PanopticSet(source, classes, videos)
 
 
 def read_vipseg_results(path: Path, png_dir: Path, truth: PanopticSet, *, any_category: bool = False) -> PanopticSet:

@@ -101,9 +101,28 @@ def read_ytvis_truth(path: Path) -> YtvisFile:
     Raises:
         InputError: the file is not that, or a record is damaged or contradicts another; with file and record.
     """
-    tracks = ("annotation", ("id", "video_id"))
-    content = scan_object(path, lists={"annotations": tracks}, fields=("videos", "categories"))
-    check_fields(content, ("videos", "categories"), path=path)
+    return index_ytvis(scan_ytvis(path), path)
+
+
+def scan_ytvis(path: Path, *, may_lack_annotations: bool = False) -> dict[str, Any]:
+    """Scan a ground-truth file: its ``videos`` and ``categories``, and where its ``annotations`` stand.
+
+    Args:
+        path: the file.
+        may_lack_annotations: whether a file without annotations is accepted, as the servers' sets have.
+
+    Raises:
+        InputError: the file is not that.
+    """
+    lists = {"annotations": ("annotation", ("id", "video_id"))}
+    fields = ("videos", "categories")
+    content = scan_object(path, lists=lists, fields=fields, may_lack_lists=may_lack_annotations)
+    check_fields(content, fields, path=path)
+    return content
+
+
+def index_ytvis(content: dict[str, Any], path: Path) -> YtvisFile:
+    """Sort what `scan_ytvis` found by videos. Raises InputError as `read_ytvis_truth` does."""
     listed = by_id(records(content["videos"], source=path, kind="video"))
     categories = by_id(records(content["categories"], source=path, kind="category"))
     content["annotations"].check_unique("id")
@@ -126,21 +145,29 @@ def read_ytvis_results(path: Path, truth: YtvisFile) -> YtvisFile:
 
 def annotated_tracks(video: Video, category_numbers: dict[Id, int]) -> Tracks:
     """Read the ground truth of a video; its ``areas``, if there, decide on size ranges, as in YTVOSeval."""
+    return tracks_and_areas(video, category_numbers)[0]
+
+
+def tracks_and_areas(video: Video, category_numbers: dict[Id, int]) -> tuple[Tracks, np.ndarray]:
+    """What `annotated_tracks` reads, and the area of every track in every frame as it is stated, float64 [N,F]."""
     listed = video.read()
     masks, areas, boxes_xyxy = _masks(listed, video)
-    stated = [_stated_areas(one, row) for one, row in zip(listed, areas)]
+    stated = np.zeros(areas.shape)
+    for row, one in enumerate(listed):
+        stated[row] = _stated_areas(one, areas[row])
     for one in listed:
         for box in _frames_of(one, "bboxes", video.num_frames):
             one.check_box(box)
-    return Tracks(
+    tracks = Tracks(
         masks=masks,
         areas=areas,
         boxes_xyxy=boxes_xyxy,
-        mean_areas=mean_areas(np.array(stated).reshape(areas.shape)),  # [N][F] -> [N,F]
+        mean_areas=mean_areas(stated),
         category_ids=_categories(listed, category_numbers, any_category=False),
         scores=np.zeros(len(masks)),
         is_crowd=np.array([one.flag("iscrowd") for one in listed], dtype=bool),
     )
+    return tracks, stated
 
 
 def predicted_tracks(video: Video, category_numbers: dict[Id, int], *, any_category: bool) -> Tracks:

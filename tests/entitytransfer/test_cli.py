@@ -93,6 +93,7 @@ def test_the_module_is_the_command():
         (["segment", "a.png", "--out", "o", "--crops", "-1"], "at least 0, not '-1'"),
         (["segment", "a.png", "--out", "o", "--min-score", "50"], "from 0 to 1, not '50'"),
         (["segment", "a.png", "--out", "o", "--shard", "2"], "such as 1/4, not '2'"),
+        (["segment", "a.mp4", "--out", "o", "--start-time", "1:x"], "such as 90, 1:30 or 0:01:30.5, not '1:x'"),
         (["segment", "a.png", "--out", "o", "--precision", "fp8"], "invalid choice: 'fp8'"),
         (["segment", "a.png", "--out", "o", "--crop", "4"], "unrecognized arguments: --crop 4"),
     ],

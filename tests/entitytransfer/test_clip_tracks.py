@@ -1,102 +1,80 @@
-"""Tracks that are scored while a clip runs: the same numbers as the file that is written of it."""
+"""Tracks in memory equal those that are read back from the file that is written of them."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from cropformer import Entities, rle
-from entitytransfer.clip_writer import ClipWriter
-from entitytransfer.evaluators.clip_tracks import gather_tracks
-from entitytransfer.evaluators.video_ap import VideoAP
-from entitytransfer.readers.ytvis_json import annotated_tracks, read_ytvis_truth
-from entitytransfer.score_task import score
-from entitytransfer.tracklets import FrameResult
+from cropformer import rle
+from entitytransfer.clip_result import ClipResult
+from entitytransfer.evaluators.clip_tracks import found_tracks, true_tracks
+from entitytransfer.readers.ytvis_json import (
+    annotated_tracks,
+    predicted_tracks,
+    read_ytvis_results,
+    read_ytvis_truth,
+)
+from entitytransfer.ytvis_writer import YtvisWriter
 
-SIZE_HW, FRAMES, CLASSES = (12, 16), 5, 2
-IMAGE = np.zeros((*SIZE_HW, 3), dtype=np.uint8)
+from .clip_evaluator_cases import FILES, clip_of, no_tracks, track_pairs, truth_of_tracks
 
-
-def clip(generator):
-    """Frames with the tracks 3, 5, 8, 9, each in most of them, at random places and with random scores."""
-    for index in range(FRAMES):
-        track_ids = np.flatnonzero(generator.uniform(size=10) < 0.8)
-        track_ids = track_ids[np.isin(track_ids, (3, 5, 8, 9))]
-        masks = generator.integers(0, 12, size=SIZE_HW) < track_ids[:, None, None]
-        scores, labels = generator.uniform(size=len(masks)), generator.integers(0, CLASSES, size=len(masks))
-        entities = Entities.from_rles(SIZE_HW, [rle.encode(mask) for mask in masks], scores, labels, sort=False)
-        yield FrameResult(index, index / 10, entities, track_ids, IMAGE)
+FIELDS = ("areas", "boxes_xyxy", "mean_areas", "category_ids", "scores", "is_crowd")
 
 
-def write_truth(path, clips):
-    """Annotate tracks of the clips, each a frame late, in categories of their own."""
-    annotations = []
-    for video_id, frames in enumerate(clips, start=1):
-        tracks = gather_tracks(frames)
-        for masks in tracks.masks:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "video_id": video_id,
-                    "category_id": len(annotations) % CLASSES + 1,
-                    "iscrowd": 0,
-                    "segmentations": [*masks[1:], masks[0]],
-                }
-            )
-    size = {"height": SIZE_HW[0], "width": SIZE_HW[1], "length": FRAMES}
-    videos = [{"id": video_id} | size for video_id in range(1, len(clips) + 1)]
-    categories = [{"id": number, "name": str(number)} for number in range(1, CLASSES + 1)]
-    path.write_text(json.dumps({"videos": videos, "categories": categories, "annotations": annotations}))
+def assert_same(ours, theirs):
+    assert list(map(list, ours.masks)) == list(map(list, theirs.masks))
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
 
 
-def write_results(path, clips):
-    """One list of what `ClipWriter` writes of each clip."""
-    results = []
-    for video_id, frames in enumerate(clips, start=1):
-        options = {"formats": ("ytvis",), "fps": 10, "size_hw": SIZE_HW, "video_id": video_id}
-        with ClipWriter(path.parent, f"clip{video_id}", **options) as writer:
-            for frame in frames:
-                writer.write(frame)
-        results += json.loads((path.parent / f"clip{video_id}_ytvis.json").read_text())
-    path.write_text(json.dumps(results))
+def test_tracks_that_were_found_are_those_of_the_written_file(tmp_path):
+    pairs = track_pairs("ytvis")
+    with YtvisWriter(tmp_path / "results.json") as writer:
+        for result, sample in pairs:
+            for track, label, score in zip(result.rles, result.labels.tolist(), result.scores.tolist()):
+                writer.write(sample.clip_id, category_id=label + 1, score=score, segmentations=track)
+    truth = read_ytvis_truth(FILES["ytvis"][0])
+    videos = read_ytvis_results(tmp_path / "results.json", truth).videos
+    for result, sample in pairs:
+        read = predicted_tracks(videos[sample.clip_id], truth.category_numbers, any_category=False)
+        ours = found_tracks(result, sample)
+        ours.category_ids[:] += 1
+        assert_same(ours, read)
+    assert sum(len(result) for result, _ in pairs) == len(json.loads(FILES["ytvis"][1].read_text()))
 
 
-@pytest.mark.parametrize("class_agnostic", [True, False])
-def test_a_running_evaluation_equals_the_score_of_the_written_file(tmp_path, class_agnostic):
-    generator = np.random.default_rng(4)
-    clips = [list(clip(generator)) for _ in range(3)]
-    write_truth(tmp_path / "gt.json", clips)
-    write_results(tmp_path / "pred.json", clips)
-    thresholds = (0.1, 0.3, 0.5)
-    files = {"ground_truth": tmp_path / "gt.json", "predictions": tmp_path / "pred.json"}
-    of_file = score("ytvis", **files, class_agnostic=class_agnostic, iou_thresholds=thresholds)
-    truth = read_ytvis_truth(tmp_path / "gt.json")
-    metric = VideoAP(None if class_agnostic else [1, 2], iou_thresholds=thresholds)
-    for frames, video in zip(clips, truth.videos.values()):
-        metric.update(gather_tracks(iter(frames)), annotated_tracks(video, truth.category_numbers))
-    running = metric.compute()
-    assert 0 < running["AP"] < 1
-    assert {name: None if np.isnan(value) else value for name, value in running.items()} == of_file
+@pytest.mark.parametrize("by_class", [True, False])
+def test_tracks_that_are_annotated_are_those_of_the_file_with_the_crowds_last(by_class):
+    truth = read_ytvis_truth(FILES["ytvis"][0])
+    crowds = 0
+    for _, sample in track_pairs("ytvis"):
+        read = annotated_tracks(truth.videos[sample.clip_id], truth.category_numbers)
+        ours = true_tracks(sample, by_class=by_class)
+        if by_class:
+            ours.category_ids[:] += 1
+        assert_same(ours, read.select(np.argsort(read.is_crowd, kind="stable")))
+        crowds += int(read.is_crowd.sum())
+    assert crowds == 1
 
 
-def test_a_track_has_its_mean_score_and_its_most_frequent_label():
-    mask = np.zeros(SIZE_HW, dtype=bool)
-    mask[:2] = True
-    seen = Entities.from_rles(SIZE_HW, [rle.encode(mask)], [0.5], [1])
-    frames = [FrameResult(0, 0.0, seen, np.array([7]), IMAGE)]
-    frames += [replace(frames[0], entities=Entities.empty(SIZE_HW), track_ids=np.zeros(0, dtype=np.int64))]
-    frames += [replace(frames[0], entities=replace(seen, scores=np.float32([0.25]), labels=np.array([0])))]
-    tracks = gather_tracks(frames)
-    assert tracks.scores.tolist() == [0.375]
-    assert tracks.category_ids.tolist() == [1]
-    assert tracks.areas.tolist() == [[32, 0, 32]]
-    assert tracks.mean_areas.tolist() == [32.0]
-    assert tracks.masks == [[rle.encode(mask), None, rle.encode(mask)]]
+def test_the_stated_areas_decide_on_size_ranges():
+    masks = np.ones((1, 2, 3, 4), dtype=bool)
+    truth = truth_of_tracks(masks, [0])
+    truth.areas[:] = [[30.0, 0.0]]
+    tracks = true_tracks(clip_of(truth, (3, 4), ("0.jpg", "1.jpg")), by_class=True)
+    assert (tracks.mean_areas.tolist(), tracks.areas.tolist()) == ([30.0], [[12, 12]])
 
 
-def test_a_clip_without_entities_has_no_tracks():
-    empty = FrameResult(0, 0.0, Entities.empty(SIZE_HW), np.zeros(0, dtype=np.int64), IMAGE)
-    tracks = gather_tracks([empty])
-    assert len(tracks) == 0
-    assert tracks.areas.shape == (0, 1)
+def test_a_clip_without_tracks():
+    sample = clip_of(truth_of_tracks(np.zeros((0, 2, 3, 4), dtype=bool), []), (3, 4), ("0.jpg", "1.jpg"))
+    for tracks in (found_tracks(no_tracks(), sample), true_tracks(sample, by_class=False)):
+        assert (len(tracks), tracks.areas.shape, tracks.boxes_xyxy.shape) == (0, (0, 2), (0, 2, 4))
+
+
+def test_runs_that_nobody_should_write_are_put_right():
+    sample = clip_of(truth_of_tracks(np.zeros((0, 1, 3, 4), dtype=bool), []), (3, 4), ("0.jpg",))
+    runs = {"size": [3, 4], "counts": [2, 3, 0, 2, 5]}
+    (track,) = found_tracks(ClipResult.of([[runs]], track_ids=[1], labels=[0], scores=[0.5]), sample).masks
+    expected = np.zeros(12, dtype=bool)
+    expected[2:7] = True
+    np.testing.assert_array_equal(rle.decode(track[0]), expected.reshape(4, 3).T)  # [HW] -> [W,H] -> [H,W]

@@ -150,7 +150,7 @@ def test_what_is_no_finished_run_is_one_sentence(tmp_path, tiny_weights, monkeyp
     with pytest.raises(InputError, match="The runs have no metric 'PQ'; choose one of AP, AP50"):
         compare(folder, folder, metric="PQ")
     (folder / "predictions" / "part-1-of-1.jsonl").unlink()
-    with pytest.raises(InputError, match=r"predictions lacks images of the set; run entitytransfer evaluate"):
+    with pytest.raises(InputError, match=r"predictions lacks samples of the set; run entitytransfer evaluate"):
         compare(folder, folder)
     (folder / "metrics.json").write_text('{"metrics": {}}')
     with pytest.raises(InputError, match="metrics.json was not written by evaluate"):

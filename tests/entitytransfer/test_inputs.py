@@ -90,3 +90,16 @@ def test_formats_of_photos_and_clips():
     assert photo.output_names({"coco", "ytvis"}) == ["a.json"]
     assert clip.output_names(frozenset(FORMATS)) == ["sub/b_overlay.mp4", "sub/b_ids", "sub/b_ytvis.json"]
     assert clip.output_names({"coco"}) == []
+
+
+def test_a_pipe_and_numbered_frames_are_clips(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "walk/001.png", "walk/002.png", "100%d.png")
+    paths = ["-", tmp_path / "walk" / "%03d.png", tmp_path / "walk" / "left_%d.png", tmp_path / "100%d.png", "-"]
+    jobs, errors = find_jobs(paths, out_dir=out_dir)
+    assert errors == []
+    assert [(job.name, job.is_clip) for job in jobs] == [
+        ("stdin", True),
+        ("walk", True),
+        ("left", True),
+        ("100%d", False),
+    ]

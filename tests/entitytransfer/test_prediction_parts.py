@@ -152,7 +152,7 @@ def test_results_come_in_the_order_of_the_set(tmp_path, count):
 def test_images_of_another_set_are_refused(part):
     part.resume()
     part.add("z", some_entities(1))
-    with pytest.raises(InputError, match="holds image z, which is not of this shard of the set"):
+    with pytest.raises(InputError, match="holds z, which is not of this shard of the set"):
         missing_shards([part], ["a"])
 
 

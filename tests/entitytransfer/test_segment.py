@@ -108,7 +108,7 @@ def test_a_crash_is_a_failed_job_that_names_its_input(options, photo_file, clip_
     def crash(*arguments: object, **named: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(cropformer.EntitySegmenter, "segment_clip", crash)
+    monkeypatch.setattr(cropformer.ClipPredictor, "predict", crash)
     outcome = segment([clip_file, photo_file], options)
     assert outcome.done == 1
     (error,) = outcome.errors

@@ -1,10 +1,13 @@
-"""Linking windows: what keeps an id, what founds a new one, and what ends a track."""
+"""Linking windows: what keeps an id, what founds a new one, what ends a track, and what is known of it by then."""
+
+import json
 
 import numpy as np
 import pytest
 
 from cropformer import Entities
-from entitytransfer.tracklets import Linker
+from entitytransfer.tracklets import Linker, LinkRules
+from entitytransfer.window_result import WindowResult, gather_window
 
 SIZE_HW = (40, 60)
 RED, GREEN, BLUE = np.eye(3, dtype=np.float32)
@@ -16,32 +19,42 @@ LEFT, MIDDLE, RIGHT = (
 
 
 def frame(*found: tuple, size_hw: tuple[int, int] = SIZE_HW) -> Entities:
-    """Entities from (query id, embedding or None, region) each; best score first in the given order."""
-    if not found:
-        return Entities.empty(size_hw)
+    """Entities from (query id, embedding, region) each; best score first in the given order."""
     masks = np.zeros((len(found), *size_hw), dtype=bool)
     for mask, (_, _, region) in zip(masks, found):
         mask[region] = True
-    query_ids, embeddings, _ = zip(*found)
-    return Entities.from_masks(
-        masks,
-        scores=np.linspace(0.9, 0.5, len(found)),
-        labels=np.zeros(len(found)),
-        embeddings=None if embeddings[0] is None else np.stack(embeddings),
-        query_ids=query_ids,
-    )
+    query_ids, embeddings, _ = zip(*found) if found else ((), np.zeros((0, 3)), ())
+    scores = np.linspace(0.9, 0.5, len(found))
+    return Entities.from_masks(masks, scores, np.zeros(len(found)), np.stack(embeddings) if found else GREEN, query_ids)
 
 
-def ids(*windows: list[Entities], **options: float) -> list[list[list[int]]]:
-    linker = Linker(**options)
-    return [[track_ids.tolist() for track_ids in linker.link(window)] for window in windows]
+def window_of(frames: list[Entities], *, probs: dict[int, list[float]] | None = None, stuff: tuple[int, ...] = ()):
+    """The frames as a window of ten queries; class probabilities and the queries that are stuff by query id."""
+    embeddings, class_probs = np.zeros((10, 3)), np.tile([0.75, 0.25, 0.0], (10, 1))
+    for one in frames:
+        if len(one):
+            embeddings[one.query_ids] = one.embeddings
+    for query, row in (probs or {}).items():
+        class_probs[query] = row
+    is_stuff = np.isin(np.arange(10), stuff)
+    return gather_window(frames, class_probs=class_probs, embeddings=embeddings, is_stuff=is_stuff)
+
+
+def track_ids(linker: Linker, window: WindowResult) -> list[list[int]]:
+    links = linker.link(window)
+    return [links.track_ids[window.rows(i)].tolist() for i in range(len(window.frames))]
+
+
+def ids(*windows: list[Entities], **rules: float) -> list[list[list[int]]]:
+    linker = Linker(LinkRules(**rules))
+    return [track_ids(linker, window_of(window)) for window in windows]
 
 
 def test_first_ids_count_from_one_and_hold_within_the_window():
     window = [frame((7, RED, LEFT), (3, BLUE, RIGHT)), frame((3, BLUE, RIGHT)), frame()]
     (first,) = ids(window)
     assert first == [[2, 1], [1], []]
-    assert Linker().link(window)[0].dtype == np.int64
+    assert Linker().link(window_of(window)).track_ids.dtype == np.int64
 
 
 def test_ids_follow_the_entity_when_the_queries_change_places():
@@ -56,10 +69,12 @@ def test_masks_tell_lookalikes_apart():
     assert ids(first, second) == [[[1, 2]], [[2, 1]]]
 
 
-def test_masks_alone_link_entities_without_embeddings():
-    first = [frame((0, None, LEFT), (1, None, RIGHT))]
-    second = [frame((0, None, RIGHT), (1, None, MIDDLE), (2, None, LEFT))]
-    assert ids(first, second) == [[[1, 2]], [[2, 3, 1]]]
+def test_masks_that_overlap_are_compared_whole():
+    """Both cover the same ground, the second more of it; which of them is in front does not matter."""
+    wide = (slice(10, 20), slice(0, 30))
+    first = [frame((0, RED, LEFT), (1, RED, wide))]
+    second = [frame((0, RED, wide), (1, RED, LEFT))]
+    assert ids(first, second, embedding_weight=0.0) == [[[1, 2]], [[2, 1]]]
 
 
 def test_embeddings_alone_link_windows_without_a_shared_frame():
@@ -69,19 +84,19 @@ def test_embeddings_alone_link_windows_without_a_shared_frame():
 
 
 def test_only_the_shared_frames_are_compared():
-    moving = [frame((0, None, LEFT)), frame((0, None, MIDDLE)), frame((0, None, RIGHT))]
-    onward = [frame((5, None, RIGHT)), frame((5, None, LEFT))]
-    restart = [frame((5, None, LEFT)), frame((5, None, RIGHT))]
-    assert ids(moving, onward)[1] == [[1], [1]]
-    assert ids(moving, restart)[1] == [[2], [2]]
+    moving = [frame((0, GREEN, LEFT)), frame((0, GREEN, MIDDLE)), frame((0, GREEN, RIGHT))]
+    onward = [frame((5, GREEN, RIGHT)), frame((5, GREEN, LEFT))]
+    restart = [frame((5, GREEN, LEFT)), frame((5, GREEN, RIGHT))]
+    assert ids(moving, onward, embedding_weight=0.0)[1] == [[1], [1]]
+    assert ids(moving, restart, embedding_weight=0.0)[1] == [[2], [2]]
 
 
 @pytest.mark.parametrize(("min_similarity", "expected"), [(0.33, 1), (0.34, 2)])
 def test_overlap_is_the_intersection_over_the_union(min_similarity, expected):
     """10 x 10 pixels moved by half their width: 50 shared, 150 in the union."""
-    first = [frame((0, None, (slice(0, 10), slice(0, 10))))]
-    second = [frame((0, None, (slice(0, 10), slice(5, 15))))]
-    assert ids(first, second, min_similarity=min_similarity)[1] == [[expected]]
+    first = [frame((0, GREEN, (slice(0, 10), slice(0, 10))))]
+    second = [frame((0, GREEN, (slice(0, 10), slice(5, 15))))]
+    assert ids(first, second, min_similarity=min_similarity, embedding_weight=0.0)[1] == [[expected]]
 
 
 @pytest.mark.parametrize(("min_similarity", "expected"), [(0.49, 1), (0.51, 2)])
@@ -92,9 +107,12 @@ def test_overlap_is_pooled_over_all_shared_frames(min_similarity, expected):
         (slice(0, 5), slice(0, 30)),
         (slice(10, 15), slice(0, 30)),
     )
-    first = [frame((0, None, wide)), frame((0, None, narrow_left))]
-    second = [frame((0, None, wide)), frame((0, None, narrow_right))]
-    assert ids(first, second, overlap=2, min_similarity=min_similarity)[1] == [[expected], [expected]]
+    first = [frame((0, GREEN, wide)), frame((0, GREEN, narrow_left))]
+    second = [frame((0, GREEN, wide)), frame((0, GREEN, narrow_right))]
+    assert ids(first, second, overlap=2, min_similarity=min_similarity, embedding_weight=0.0)[1] == [
+        [expected],
+        [expected],
+    ]
 
 
 def test_a_visible_overlap_beats_a_remembered_embedding():
@@ -126,23 +144,119 @@ def test_a_poor_resemblance_does_not_bring_a_track_back():
     assert ids(*windows, min_reappearance=0.70)[-1] == [[1]]
 
 
+def test_hidden_tracks_are_asked_after_the_visible_ones():
+    """The query that lies on track 2 is more like the hidden track 1, and yet continues the one that it lies on."""
+    reddish = (2 * RED + BLUE) / np.sqrt(5)
+    windows = [
+        [frame((0, RED, LEFT), (1, BLUE, RIGHT))],
+        [frame((1, BLUE, RIGHT))],
+        [frame((0, reddish, RIGHT))],
+    ]
+    assert ids(*windows)[2] == [[2]]
+
+
+@pytest.mark.parametrize("memory", [0, 3])
+def test_stuff_of_a_class_has_one_track_in_the_whole_clip(memory):
+    linker = Linker(LinkRules(memory=memory))
+    sky, thing = {0: [0.9, 0.1, 0.0], 4: [0.9, 0.1, 0.0], 1: [0.1, 0.9, 0.0]}, frame((2, RED, MIDDLE))
+    first = window_of([frame((0, RED, LEFT), (1, BLUE, RIGHT))], probs=sky, stuff=(0, 1))
+    away = [window_of([thing]) for _ in range(5)]
+    again = window_of([frame((4, GREEN, RIGHT), (2, RED, MIDDLE))], probs=sky, stuff=(4,))
+    found = [track_ids(linker, window) for window in (first, *away, again)]
+    assert found == [[[1, 2]], *[[[3]]] * 5, [[1, 3]]]
+
+
+def test_a_track_has_the_mean_over_its_windows():
+    linker, shown, away = Linker(), frame((0, RED, LEFT)), frame((1, BLUE, RIGHT))
+    for row in ([0.5, 0.25, 0.25], [0.25, 0.75, 0.0]):
+        links = linker.link(window_of([shown], probs={0: row}))
+        linker.link(window_of([away]))
+    assert links.track_ids.tolist() == [1]
+    np.testing.assert_array_equal(links.class_probs, [[0.375, 0.5, 0.125]])
+    np.testing.assert_array_equal(links.qualities, [1.0])
+
+
 def test_memory_does_not_grow_with_the_clip():
     """A new entity in every window: the books hold only those that may still come back."""
-    linker = Linker(memory=3)
+    linker = Linker(LinkRules(memory=3))
+    sizes = []
     for index in range(50):
-        direction = np.zeros(64, dtype=np.float32)
-        direction[index] = 1
-        linker.link([frame((0, direction, (slice(0, 10), slice(index, index + 1))))])
-    assert len(linker._tracks) == 4 and len(linker._shared) == 1
+        direction = np.cos(np.arange(3) * (index + 1))
+        linker.link(window_of([frame((0, direction, (slice(0, 10), slice(index, index + 1))))]))
+        state = linker.state()
+        sizes.append((len(state["track_ids"]), len(state["shared"])))
+    assert max(sizes) <= (4, 1)
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (3, 700), (900, 1600)])
 def test_any_image_size_links(size_hw):
     everything = (slice(None), slice(None))
-    window = [frame((0, None, everything), size_hw=size_hw)]
+    window = [frame((0, RED, everything), size_hw=size_hw)]
     assert ids(window, window) == [[[1]], [[1]]]
 
 
-def test_entities_without_query_ids_are_refused():
-    with pytest.raises(ValueError, match="query_ids"):
-        Linker().link([Entities.from_masks(np.ones((1, 4, 4), bool), scores=[0.5], labels=[0])])
+def crossing_squares() -> list[list[tuple]]:
+    """Thirty frames of three squares; red passes in front of green, blue leaves for ten frames and comes back."""
+    frames = []
+    for t in range(30):
+        red, green = slice(t, t + 12), slice(45 - t, 57 - t)
+        blue = [] if 10 <= t < 20 else [(BLUE, (slice(28, 36), slice(t, t + 10)))]
+        frames.append([(RED, (slice(5, 15), red)), (GREEN, (slice(5, 18), green)), *blue])
+    return frames
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_partition_into_windows_keeps_the_ids(seed):
+    """Windows of random lengths that share random numbers of frames, and queries that are drawn anew for each."""
+    rng, frames = np.random.default_rng(seed), crossing_squares()
+    overlap = int(rng.integers(0, 3))
+    linker, ids_of, start = Linker(LinkRules(overlap=overlap)), {}, 0
+    while start + overlap < len(frames):
+        length = int(rng.integers(overlap + 1, 8))
+        number = dict(zip((RED.argmax(), GREEN.argmax(), BLUE.argmax()), rng.permutation(10)[:3].tolist()))
+        shown = frames[start : start + length]
+        result = window_of([frame(*((number[c.argmax()], c, region) for c, region in one)) for one in shown])
+        for one, found in zip(shown, track_ids(linker, result)):
+            for (color, _), track_id in zip(one, found):
+                ids_of.setdefault(int(color.argmax()), set()).add(track_id)
+        start += length - overlap
+    assert sorted(map(len, ids_of.values())) == [1, 1, 1] and len(set.union(*ids_of.values())) == 3
+
+
+def random_window(rng: np.random.Generator) -> WindowResult:
+    """Two frames of up to six entities somewhere."""
+
+    def some_frame(queries: list[int], colors: np.ndarray) -> Entities:
+        places = rng.integers(0, 45, (len(queries), 2))
+        regions = [(slice(y % 30, y % 30 + 10), slice(x, x + 15)) for y, x in places]
+        return frame(*zip(queries, colors, regions))
+
+    queries = sorted(rng.choice(10, rng.integers(0, 7), replace=False).tolist())
+    colors = rng.normal(size=(len(queries), 3)).astype(np.float32)
+    probs = dict(zip(queries, rng.dirichlet(np.ones(3), len(queries))))
+    stuff = [query for query in queries if query % 5 == 0]
+    seen: dict[int, int] = {}
+    for query in stuff:  # a head gives one region for a class that is not countable
+        seen.setdefault(int(np.argmax(probs[query][:2])), query)
+    return window_of([some_frame(queries, colors) for _ in range(2)], probs=probs, stuff=tuple(seen.values()))
+
+
+def through_json(state: dict) -> dict:
+    return json.loads(json.dumps(state, default=lambda value: value.tolist()))
+
+
+@pytest.mark.parametrize("carry", [dict, through_json])
+@pytest.mark.parametrize("stop", [0, 1, 7, 12])
+def test_a_restored_linker_goes_on_bit_for_bit(stop, carry):
+    windows = [random_window(np.random.default_rng(seed)) for seed in range(13)]
+    linker, interrupted = Linker(LinkRules(memory=2)), Linker(LinkRules(memory=2))
+    whole = [linker.link(window) for window in windows]
+    for window in windows[:stop]:
+        interrupted.link(window)
+    restored = Linker.restore(carry(interrupted.state()))
+    interrupted.link(windows[0])  # what was taken out does not change any more
+    for window, expected in zip(windows[stop:], whole[stop:]):
+        for ours, theirs in zip(restored.link(window), expected):
+            np.testing.assert_array_equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+    assert len(np.unique(np.concatenate([links.track_ids for links in whole]))) > 10

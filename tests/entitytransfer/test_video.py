@@ -1,6 +1,8 @@
 """Clips end to end with a small model that sees colours: identity, streaming, ranges, files."""
 
+import gc
 import json
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +12,17 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+import cropformer
 from cropformer import Entities, InputError
 from entitytransfer import video as video_module
+from entitytransfer.classes import ENTITY
+from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead, ClipPanopticHead
 from entitytransfer.clip_writer import ClipWriter
 from entitytransfer.readers.video import VideoReader
 from entitytransfer.readers.video_writer import VideoWriter
 from entitytransfer.tracklets import FrameResult
 from entitytransfer.video import VideoSegmenter
+from entitytransfer.window_result import WindowResult, gather_window
 
 SIZE_HW = (48, 96)
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (40, 40, 230)
@@ -28,21 +34,32 @@ class ColorModel:
     With ``lookalike`` embeddings nothing but the masks tells the squares apart.
     """
 
+    settings = cropformer.TestSettings(short_side=32, max_side=64, crops=4, min_score=0.25)
+
     def __init__(self, *, lookalike: bool = False) -> None:
-        self.windows: list[int] = []
+        self.windows: list[tuple[int, int]] = []
         self.lookalike = lookalike
 
-    def segment_clip(self, frames, *, short_side, max_side, min_score) -> list[Entities]:
-        self.windows.append(len(frames))
-        order = np.random.default_rng(len(self.windows)).permutation(3)
-        colors = np.array([RED, GREEN, BLUE])[order]
-        return [self._segment(image, colors) for image in frames]
+    def clip_predictor(self, **options) -> "ColorModel":
+        self.options = options
+        return self
 
-    def _segment(self, image: np.ndarray, colors: np.ndarray) -> Entities:
+    def network_bytes(self, size_hw: tuple[int, int], *, frames: int) -> int:
+        assert size_hw == SIZE_HW
+        return frames * 10**6
+
+    def predict(self, frames, predict, *, known: int) -> WindowResult:
+        self.windows.append((len(frames), known))
+        order = np.random.default_rng(frames[0].sum()).permutation(3)
+        colors = np.array([RED, GREEN, BLUE])[order]
+        embeddings = np.ones((3, 3)) if self.lookalike else colors / np.linalg.norm(colors, axis=1, keepdims=True)
+        found = [self._segment(image, colors, embeddings) for image in frames]
+        return gather_window(found, class_probs=np.tile([0.75, 0.25], (3, 1)), embeddings=embeddings)
+
+    def _segment(self, image: np.ndarray, colors: np.ndarray, embeddings: np.ndarray) -> Entities:
         distance = np.abs(image.astype(int)[None] - colors[:, None, None]).sum(axis=-1)  # [3,H,W]
         masks = distance < 120
         seen = masks.any(axis=(1, 2))
-        embeddings = np.ones((3, 3)) if self.lookalike else colors / np.linalg.norm(colors, axis=1, keepdims=True)
         return Entities.from_masks(
             masks[seen],
             scores=np.full(seen.sum(), 0.8),
@@ -122,12 +139,13 @@ def test_every_frame_comes_once_with_its_time_and_picture(clip, window, overlap)
 
 
 def test_windows_share_their_frames_and_the_last_may_be_short(clip):
+    """And those that the predictor has seen are said to be known."""
     model = ColorModel()
     list(VideoSegmenter(model, window=4, overlap=1).segment(clip, end_frame=12))
-    assert model.windows == [4, 4, 4, 3]  # frames 0-3, 3-6, 6-9, 9-11
+    assert model.windows == [(4, 0), (4, 1), (4, 1), (3, 1)]  # frames 0-3, 3-6, 6-9, 9-11
     model = ColorModel()
     list(VideoSegmenter(model, window=4, overlap=1).segment(clip, end_frame=10))
-    assert model.windows == [4, 4, 4]
+    assert model.windows == [(4, 0), (4, 1), (4, 1)]
 
 
 def test_range_and_stride_reach_the_clip(clip):
@@ -141,15 +159,112 @@ def test_range_and_stride_reach_the_clip(clip):
 
 
 def test_numbers_are_handed_to_the_model(clip):
-    seen = {}
+    model = ColorModel()
+    numbers = {"short_side": 32, "max_side": 64, "crops": 4, "precision": "bf16"}
+    next(VideoSegmenter(model, overlap=2, max_memory="2MB", **numbers).segment(clip))
+    assert model.options == {**numbers, "overlap": 2, "max_memory": 2 * 10**6}
 
-    class Recorder(ColorModel):
-        def segment_clip(self, frames, *, short_side, max_side, min_score):
-            seen.update(short_side=short_side, max_side=max_side, min_score=min_score)
-            return super().segment_clip(frames, short_side=short_side, max_side=max_side, min_score=min_score)
 
-    next(VideoSegmenter(Recorder(), short_side=32, max_side=64, min_score=0.3).segment(clip))
-    assert seen == {"short_side": 32, "max_side": 64, "min_score": 0.3}
+def test_the_score_goes_to_the_head():
+    assert VideoSegmenter(ColorModel()).head == ClipEntityHead(min_score=0.25)
+    assert VideoSegmenter(ColorModel(), min_score=0.5).head == ClipEntityHead(min_score=0.5)
+    head = ClipInstanceHead(ENTITY)
+    assert VideoSegmenter(ColorModel(), head=head).head is head
+    with pytest.raises(InputError, match="The head has its own min_score"):
+        VideoSegmenter(ColorModel(), head=head, min_score=0.5)
+
+
+# --- one window
+
+
+def test_without_windows_the_whole_clip_is_seen_at_once(clip):
+    model = ColorModel()
+    results = list(VideoSegmenter(model, window=None).segment(clip))
+    assert model.windows == [(21, 0)]
+    assert [result.index for result in results] == list(range(21))
+    assert all(len(track_ids) == 1 for track_ids in ids_by_color(results).values())
+
+
+def test_a_clip_that_is_too_long_for_one_window_is_refused_at_once(clip, tmp_path):
+    with pytest.raises(InputError, match="21 frames of the clip need about 21 MB .* max_memory is 20 MB; use windows"):
+        VideoSegmenter(ColorModel(), window=None, max_memory="20MB").segment(clip)
+    assert len(list(VideoSegmenter(ColorModel(), window=None, max_memory="21MB").segment(clip))) == 21
+    longer = write_clip(tmp_path / "longer.mp4", [paint()] * 65)
+    with pytest.raises(InputError, match="more than 64 frames, too many to be seen at once; use windows"):
+        VideoSegmenter(ColorModel(), window=None).segment(longer)
+
+
+def test_a_clip_of_unknown_length_is_refused_when_it_turns_out_too_long(clip, monkeypatch):
+    class SilentReader(VideoReader):
+        expected_frames = property(lambda self: None, lambda self, value: None)
+
+    monkeypatch.setattr(video_module, "VideoReader", SilentReader)
+    segmented = VideoSegmenter(ColorModel(), window=None, max_memory="5MB").segment(clip)
+    with pytest.raises(InputError, match="The 6 frames of the clip need"):
+        next(segmented)
+
+
+# --- going on
+
+
+def assert_same(ours: list[FrameResult], theirs: list[FrameResult]) -> None:
+    assert [one.index for one in ours] == [one.index for one in theirs]
+    assert [one.time_s for one in ours] == [one.time_s for one in theirs]
+    for one, other in zip(ours, theirs):
+        assert one.track_ids.tolist() == other.track_ids.tolist()
+        assert one.entities.rles == other.entities.rles
+        for name in ("scores", "labels", "embeddings"):
+            np.testing.assert_array_equal(getattr(one.entities, name), getattr(other.entities, name))
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+def check_going_on(segmenter: VideoSegmenter, clip: Path, **options) -> None:
+    whole = segmenter.segment(clip, **options)
+    expected, windows = whole.expected_frames, list(whole.windows)
+    for stop in range(1, len(windows) + 1):
+        again = segmenter.segment(clip, **options, state=windows[stop - 1].state)
+        given = sum(len(window.frames) for window in windows[:stop])
+        assert again.expected_frames == expected - given
+        later = list(again.windows)
+        assert len(later) == len(windows) - stop
+        for ours, theirs in zip(later, windows[stop:]):
+            assert_same(ours.frames, theirs.frames)
+            for name in ("track_ids", "class_probs", "qualities"):
+                np.testing.assert_array_equal(getattr(ours.links, name), getattr(theirs.links, name))
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(1, 0), (3, 0), (4, 1), (4, 3), (21, 1), (30, 5), (None, 1)])
+def test_a_run_that_goes_on_equals_one_that_did_not_stop(clip, window, overlap):
+    check_going_on(VideoSegmenter(ColorModel(), window=window, overlap=overlap), clip)
+
+
+def test_a_run_goes_on_in_its_range(clip):
+    check_going_on(VideoSegmenter(ColorModel(), window=3), clip, stride=2, start_frame=3, end_frame=20)
+
+
+@pytest.mark.parametrize("head", [None, ClipInstanceHead(ENTITY), ClipPanopticHead(ENTITY, min_score=0.3)])
+def test_a_run_of_the_network_goes_on_bit_for_bit(tiny_model, clip, head):
+    check_going_on(VideoSegmenter(tiny_model, head=head, window=3), clip, end_frame=8)
+
+
+# --- the network
+
+
+def test_a_window_of_one_frame_is_the_image(tiny_model, clip):
+    results = VideoSegmenter(tiny_model, window=1, overlap=0).segment(clip, end_frame=3)
+    for result in results:
+        expected = tiny_model.segment(result.image, crops=0)
+        assert result.entities.rles == expected.rles
+        np.testing.assert_array_equal(result.entities.scores, expected.scores)
+
+
+def test_without_windows_the_result_is_that_of_the_clip(tiny_model, clip):
+    results = list(VideoSegmenter(tiny_model, window=None, crops=4).segment(clip, end_frame=3))
+    expected = tiny_model.segment_clip([result.image for result in results], crops=4)
+    assert [result.entities.rles for result in results] == [one.rles for one in expected]
+
+
+# --- reading
 
 
 @pytest.mark.parametrize("window", [1, 3, 4])
@@ -157,8 +272,8 @@ def test_the_segmenter_reads_at_most_one_window_ahead(clip, monkeypatch, window)
     read = []
 
     class CountingReader(VideoReader):
-        def __iter__(self) -> Iterator:
-            for frame in super().__iter__():
+        def frames_from(self, index: int) -> Iterator:
+            for frame in super().frames_from(index):
                 read.append(frame.index)
                 yield frame
 
@@ -167,6 +282,23 @@ def test_the_segmenter_reads_at_most_one_window_ahead(clip, monkeypatch, window)
     assert not read
     for result in segmented:
         assert read[-1] - result.index < window
+
+
+def test_frames_that_were_given_out_are_let_go(clip, monkeypatch):
+    """Whatever the length of the clip, two windows of pictures are alive at most."""
+    pictures = []
+
+    class WatchedReader(VideoReader):
+        def frames_from(self, index: int) -> Iterator:
+            for frame in super().frames_from(index):
+                pictures.append(weakref.ref(frame))
+                yield frame
+
+    monkeypatch.setattr(video_module, "VideoReader", WatchedReader)
+    for _ in VideoSegmenter(ColorModel(), window=3).segment(clip):
+        gc.collect()
+        assert sum(picture() is not None for picture in pictures) <= 6
+    assert len(pictures) == 21
 
 
 def test_the_readers_warning_reaches_the_caller(tmp_path):

@@ -13,35 +13,17 @@ from cropformer import InputError
 from entitytransfer.readers.video import VIDEO_SUFFIXES, VideoReader
 from entitytransfer.readers.video_writer import VideoWriter
 
-UPRIGHT = (1, 0, 0, 1)
-
-
-def grey_frame(index: int, size_hw: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A frame whose brightness tells its index."""
-    return np.full((*size_hw, 3), 20 + 5 * index, dtype=np.uint8)
-
-
-def write_clip(path: Path, frames: int, *, fps: float = 10.0, noise: bool = False) -> Path:
-    random = np.random.default_rng(0)
-    with VideoWriter(path, fps=fps, size_hw=(48, 64)) as video:
-        for index in range(frames):
-            video.write(random.integers(0, 256, (48, 64, 3), np.uint8) if noise else grey_frame(index))
-    return path
-
-
-def set_display_matrix(path: Path, abcd: tuple[int, int, int, int]) -> None:
-    """Overwrite the matrix of the track header (ISO/IEC 14496-12, 8.3.2)."""
-
-    def box(a: int, b: int, c: int, d: int) -> bytes:
-        return struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
-
-    content = path.read_bytes()
-    start = content.index(box(*UPRIGHT), content.index(b"tkhd"))
-    path.write_bytes(content[:start] + box(*abcd) + content[start + 36 :])
-
-
-def index_of(image: np.ndarray) -> int:
-    return round((float(image.mean()) - 20) / 5)
+from .video_clips import (
+    UPRIGHT,
+    cut_off,
+    grey_frame,
+    index_of,
+    remux,
+    set_display_matrix,
+    write_clip,
+    write_groups,
+    zero_middle,
+)
 
 
 def read(path: Path, **options: int) -> tuple[list[int], VideoReader]:
@@ -99,7 +81,9 @@ def test_iterating_again_starts_from_the_beginning(tmp_path):
     assert reader.decoded_frames == 8
 
 
-@pytest.mark.parametrize("options", [{"stride": 0}, {"start_frame": -1}, {"start_frame": 5, "end_frame": 5}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"stride": 0}, {"start_frame": -1}, {"start_frame": 5, "end_frame": 5}, {"end_frame": 0}], ids=str
+)
 def test_a_range_that_cannot_hold_a_frame_is_refused(tmp_path, options):
     with pytest.raises(InputError, match="no range"):
         VideoReader(tmp_path / "clip.mp4", **options)
@@ -192,19 +176,6 @@ def test_damage_in_the_middle_is_named_and_what_follows_is_read_on(tmp_path, zer
     assert f"{len(frames)} of 60 frames could be read, those after the break perhaps with flaws" in reader.warning
 
 
-def remux(source: Path, path: Path, *, shift_s: float = 0.0) -> Path:
-    """Copy the coded frames into another file or container, with their times shifted."""
-    with av.open(source) as container, av.open(path, "w") as copy:
-        stream = copy.add_stream_from_template(container.streams.video[0])
-        for packet in container.demux(video=0):
-            if packet.dts is not None:
-                packet.pts += round(shift_s / packet.time_base)
-                packet.dts += round(shift_s / packet.time_base)
-                packet.stream = stream
-                copy.mux(packet)
-    return path
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".ts", ".mkv"])
 def test_times_count_from_the_start_of_the_clip(tmp_path, suffix):
     path = remux(write_clip(tmp_path / "clip.mp4", 10), tmp_path / f"late{suffix}", shift_s=5.0)
@@ -276,6 +247,70 @@ def test_a_sound_file_has_no_video_stream(tmp_path):
         VideoReader(path)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_late_range_before_the_cut_has_nothing_to_warn_about(tmp_path, suffix):
+    path = remux(write_groups(tmp_path / "clip.mkv", 44, noise=True), tmp_path / f"a{suffix}", movflags="frag_keyframe")
+    cut_off(path, 0.7)
+    indices, reader = read(path, start_frame=17, end_frame=20)
+    assert indices == [17, 18, 19] and reader.warning is None
+
+
+def test_a_file_that_declares_more_than_it_holds_is_short(tmp_path):
+    path = write_groups(tmp_path / "clip.mkv", 20)
+    content = path.read_bytes()
+    duration = content.index(b"\x44\x89\x88") + 3  # element Duration of Matroska, a float of 8 bytes, milliseconds
+    path.write_bytes(content[:duration] + struct.pack(">d", 60_000.0) + content[duration + 8 :])
+    indices, reader = read(path)
+    assert indices == list(range(20))
+    assert "damaged or cut off at 2.00 s: 20 frames could be read; copy it again" in reader.warning
+
+
+def test_a_fragmented_file_cut_off_gives_its_whole_fragments(tmp_path):
+    path = remux(write_clip(tmp_path / "clip.mp4", 20), tmp_path / "pieces.mp4", movflags="frag_every_frame")
+    indices, _ = read(cut_off(path, 0.6))
+    assert indices == list(range(len(indices))) and 5 < len(indices) < 20
+
+
+def test_a_lost_picture_keeps_its_number(tmp_path):
+    path = zero_middle(write_groups(tmp_path / "clip.mp4", 44, noise=True), 4000)
+    with VideoReader(path) as reader:
+        frames = [(frame.index, frame.time_s, index_of(frame.image)) for frame in reader]
+    assert len(frames) < 44 and frames[-1][0] == 43 and reader.warning is not None
+    assert all(time_s == pytest.approx(index / 10) for index, time_s, _ in frames)
+
+
+def test_a_single_frame_is_a_clip(tmp_path):
+    indices, reader = read(write_clip(tmp_path / "clip.mp4", 1))
+    assert indices == [0] and reader.warning is None
+
+
+def test_odd_sides_are_read_as_they_are(tmp_path):
+    with av.open(tmp_path / "clip.mkv", "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 47, 63, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(grey_frame(9, (47, 63)), format="rgb24")))
+        container.mux(stream.encode(None))
+    (frame,) = VideoReader(tmp_path / "clip.mkv")
+    np.testing.assert_array_equal(frame.image, grey_frame(9, (47, 63)))
+
+
+def test_of_several_video_streams_the_film_is_taken_and_not_the_cover(tmp_path):
+    film = write_clip(tmp_path / "film.mp4", 12)
+    with av.open(film) as source, av.open(tmp_path / "two.mkv", "w") as container:
+        cover = container.add_stream("mjpeg", rate=10)
+        cover.height, cover.width, cover.pix_fmt = 16, 16, "yuvj420p"
+        copy = container.add_stream_from_template(source.streams.video[0])
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(grey_frame(0, (16, 16)), format="rgb24")))
+        container.mux(cover.encode(None))
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    with VideoReader(tmp_path / "two.mkv") as reader:
+        assert [index_of(frame.image) for frame in reader] == list(range(12))
+    assert reader.size_hw == (48, 64)
+
+
 # --- folders
 
 
@@ -304,6 +339,7 @@ def test_a_damaged_image_of_a_folder_is_left_out_and_reported(tmp_path):
     indices, reader = read(folder)
     assert indices == [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
     assert "at 0.25 s: 11 of 12 frames" in reader.warning
+    assert read(folder, start_frame=11)[0] == [11]
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
