@@ -1,4 +1,4 @@
-"""The ``compare`` command: what one run gains over another on the same images, as in Table 4, with intervals."""
+"""The ``compare`` command: what one run gains over another on the same samples, as in Table 4, with intervals."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``after`` gains over ``before``, by metric; intervals are from ``draws`` resamplings of the images."""
+    """What ``after`` gains over ``before``, by metric; intervals are from ``draws`` resamplings of the set."""
 
     before: SavedRun
     after: SavedRun
@@ -60,12 +60,12 @@ class Comparison:
 
     def table(self) -> str:
         """The lines to print."""
-        protocol, options = self.after.protocol, self.after.source.options
-        described = " ".join(f"{name}={value}" for name, value in options.items())
-        intervals = f"95 % intervals from {self.draws} resamplings of the images, seed {self.seed}"
+        kind = self.after.kind
+        described = " ".join(f"{name}={value}" for name, value in self.after.source.options.items())
+        intervals = f"95 % intervals from {self.draws} resamplings of the {kind}, seed {self.seed}"
         return "\n".join(
             [
-                f"{'set':<8}{self.after.source.dataset} {described} ({protocol['num_images']} images)",
+                f"{'set':<8}{self.after.source.dataset} {described} ({self.after.protocol[f'num_{kind}']} {kind})",
                 f"{'before':<8}{_whose(self.before, self.after)}",
                 f"{'after':<8}{_whose(self.after, self.before)}",
                 "",
@@ -92,7 +92,7 @@ def compare(
         before: a folder that ``evaluate`` wrote, such as that of the control.
         after: another one, of the same set and task.
         metric: the one to compare; None = those that papers print.
-        bootstrap: resamplings of the images, the same for both runs (a paired bootstrap); None = 1000, or 200 where
+        bootstrap: resamplings of the set, the same for both runs (a paired bootstrap); None = 1000, or 200 where
             every one of them takes long; 0 = no intervals.
         seed: of the resampling.
 
@@ -116,7 +116,7 @@ def _refuse_others(before: SavedRun, after: SavedRun) -> None:
     """Both runs must have been judged by the same ground truth."""
     first, second = (
         {"dataset": run.source.dataset, **run.source.options}
-        | {name: run.protocol[name] for name in ("head", "num_images", "images_sha256")}
+        | {name: run.protocol[name] for name in ("head", f"num_{run.kind}", f"{run.kind}_sha256")}
         for run in (before, after)
     )
     for name in {**first, **second}:
@@ -147,10 +147,10 @@ def _draws(run: SavedRun) -> int:
 
 
 def _difference(first: Evaluator, second: Evaluator, names: list[str]) -> Callable[[np.ndarray], dict[str, float]]:
-    """From images to the gains on them."""
+    """From images or clips to the gains on them."""
 
-    def measure(images: np.ndarray) -> dict[str, float]:
-        before, after = first.compute(images), second.compute(images)
+    def measure(units: np.ndarray) -> dict[str, float]:
+        before, after = first.compute(units), second.compute(units)
         return {name: after[name] - before[name] for name in names}
 
     return measure

@@ -22,6 +22,7 @@ from cropformer import (
     named_architecture,
     with_association,
 )
+from entitytransfer.clip_training_data import ClipFrames
 from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.predictions import ensure_writable
 from entitytransfer.sampling import BatchSize
@@ -190,7 +191,8 @@ def data_options(data: dict[str, Any], batch: dict[str, int]) -> DataOptions:
         sets=tuple(_set_source(data, source) for source in data["sets"] or [_whole_set(data)]),
         validation=_set_source(data, data["validation"]),
         batch=BatchSize(**batch),
-        **_tuples(_without(data, "root", "dataset", "options", "sets", "validation")),
+        clip=ClipFrames(**data["clip"]),
+        **_tuples(_without(data, "root", "dataset", "options", "sets", "validation", "clip")),
     )
 
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from cropformer import EntitySegmenter, read_image
-from entitytransfer.clips import segment_clip
+from entitytransfer.clips import clip_segmenter, segment_clip
 from entitytransfer.console import JobProgress
 from entitytransfer.image_writer import write_image
 from entitytransfer.inputs import Job
@@ -79,7 +79,7 @@ def _segment_photo(model: EntitySegmenter, options: SegmentOptions, progress: Jo
 
 def _segment_clip(model: EntitySegmenter, options: SegmentOptions, progress: JobProgress) -> Numbers:
     start_s = time.perf_counter()
-    result = segment_clip(model, CLIP, options, progress=progress)
+    result = segment_clip(clip_segmenter(model, options), CLIP, options, progress=progress)
     seconds = time.perf_counter() - start_s
     height, width = result.size_hw
     progress.finish(f"{CLIP.path.name}: {result.tracks} tracks in {result.frames} frames in {seconds:.1f} s")

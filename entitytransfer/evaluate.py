@@ -20,6 +20,7 @@ from cropformer import EntitySegmenter, InputError, parse_memory, weights_path
 from entitytransfer.adapter import Adapter, Evaluator, Head, Result, Sample
 from entitytransfer.clip_result_files import write_clip_files
 from entitytransfer.clip_sample import ClipSample, sample_id
+from entitytransfer.clip_training_data import holds_clips
 from entitytransfer.console import followed
 from entitytransfer.datasets import open_adapter, open_dataset
 from entitytransfer.evaluate_clips import clip_conditions, clip_predictor, is_annotated
@@ -120,7 +121,8 @@ def describe_set(source: SetSource, samples: Sequence[Sample | ClipSample]) -> d
     """What was evaluated on: the dataset, the options of its reader and their defaults, and which images or clips."""
     kind, shapes, exhaustive = _kind(samples), [], True
     for sample in samples:
-        shapes.append([sample_id(sample), *sample.size_hw, *([len(sample.frames)] if kind == "clips" else [])])
+        frames = [len(sample.frame_paths)] if isinstance(sample, ClipSample) else []
+        shapes.append([sample_id(sample), *sample.size_hw, *frames])
         exhaustive = exhaustive and sample.exhaustive
     return {
         "dataset": source.dataset,
@@ -133,7 +135,7 @@ def describe_set(source: SetSource, samples: Sequence[Sample | ClipSample]) -> d
 
 def _kind(samples: Sequence[Sample | ClipSample]) -> str:
     """What the samples of a set are: "images" or "clips"."""
-    return "clips" if isinstance(samples[0], ClipSample) else "images"
+    return "clips" if holds_clips(samples) else "images"
 
 
 def _unique_ids(samples: Sequence[Sample | ClipSample]) -> list[int | str]:
@@ -194,7 +196,8 @@ def _predictor(model: EntitySegmenter, head: Head, options: EvaluateOptions) -> 
 def _conditions(model: EntitySegmenter, head: Head, options: EvaluateOptions, *, kind: str) -> dict[str, Any]:
     """What a prediction depends on beside the photo or the clip."""
     file = weights_path(options.weights)
-    weights = {"weights": options.weights if options.weights == "nano" else file.name, "weights_sha256": sha256_of(file)}
+    name = options.weights if options.weights == "nano" else file.name
+    weights = {"weights": name, "weights_sha256": sha256_of(file)}
     chosen = {"head": head.task} | {name: getattr(head, name) for name in _option_names(head)}
     of_clips = clip_conditions(options) if kind == "clips" else {}
     return weights | options.sizes(model.settings) | of_clips | {"precision": options.precision} | chosen

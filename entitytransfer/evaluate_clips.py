@@ -28,7 +28,7 @@ def clip_predictor(
     segmenter = VideoSegmenter(
         model,
         head=head,
-        **clip_conditions(options),
+        **vars(options.clip),
         **{name: sizes[name] for name in ("crops", "short_side", "max_side")},
         max_memory=options.max_memory,
         precision=options.precision,
@@ -37,8 +37,8 @@ def clip_predictor(
 
 
 def clip_conditions(options: EvaluateOptions) -> dict[str, Any]:
-    """What the result of a clip depends on beside what that of an image does."""
-    return vars(options.clip)
+    """What the result of a clip depends on beside what that of an image does, as one types it."""
+    return {f"clip.{name}": value for name, value in vars(options.clip).items()}
 
 
 def gather_clip(clip: SegmentedClip) -> ClipResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cropformer import Architecture, read_checkpoint, weights_path
+from cropformer import Architecture, read_checkpoint, weights_path, with_association
 from entitytransfer.training_run import TrainingRun, train
 from entitytransfer.training_sets import open_sets
 
@@ -22,7 +22,8 @@ def finetune(
     Args:
         init: weights to start from: "nano", a published name, an ``hf://`` address, or a path.
         run: data, optimiser, loop and folder.
-        around_backbone: the model to build where ``init`` holds nothing but a backbone.
+        around_backbone: the model to build where ``init`` holds nothing but a backbone; its association module too
+            where there are several views of a sample and ``init`` is a plain Mask2Former.
         num_queries: Q; None for that of the weights.
 
     Returns:
@@ -33,4 +34,8 @@ def finetune(
     numbers = {"num_classes": len(sets.classes)} | ({} if num_queries is None else {"num_queries": num_queries})
     if checkpoint.is_backbone:
         return train(run, replace(around_backbone, **numbers), sets, init_backbone=path)
-    return train(run, replace(checkpoint.architecture, **numbers), sets, init=checkpoint)
+    architecture = replace(checkpoint.architecture, **numbers)
+    if architecture.association == "none" and sets.views(run.data) > 1:
+        association, layers = around_backbone.association, around_backbone.batch_layers
+        architecture = with_association(architecture, association, batch_layers=layers)
+    return train(run, architecture, sets, init=checkpoint)

@@ -6,16 +6,18 @@ from cropformer import PUBLISHED_WEIGHTS, InputError
 
 _ENTITYSEG = {weights.architecture.removeprefix("cropformer_"): name for name, weights in PUBLISHED_WEIGHTS.items()}
 
-# The Swin-B and Swin-L of Mask2Former's authors have window 12, and their Swin-L has 200 queries.
+# The Swin-B and Swin-L of Mask2Former's authors have window 12, and their Swin-L has 200 queries. A CropFormer that
+# starts from one makes its association module anew.
 _COCO_PANOPTIC = {
     model: f"hf://facebook/mask2former-swin-{size}-coco-panoptic/pytorch_model.bin"
-    for size, models in {
-        "tiny": ["mask2former_swin_t"],
-        "small": ["mask2former_swin_s"],
-        "base": ["mask2former_swin_b", "mask2former_swin_b_w12"],
-        "large": ["mask2former_swin_l", "mask2former_swin_l_w12"],
+    for size, backbones in {
+        "tiny": ["swin_t"],
+        "small": ["swin_s"],
+        "base": ["swin_b", "swin_b_w12"],
+        "large": ["swin_l", "swin_l_w12"],
     }.items()
-    for model in models
+    for backbone in backbones
+    for model in (backbone, f"mask2former_{backbone}")
 }
 
 # The classifiers of the backbones' authors, as timm keeps them: of ImageNet-1k where there is no more, else of 22k.

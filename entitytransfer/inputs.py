@@ -1,6 +1,7 @@
 """Paths, folders and globs as typed by a person, to a list of jobs whose outputs never collide."""
 
 import glob
+import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import count
@@ -16,8 +17,10 @@ IMAGE_OUTPUTS = {
     "coco": (".json",),
     "panoptic": ("_panoptic.png", "_panoptic.json"),
 }
-CLIP_OUTPUTS = {"overlay": ("_overlay.mp4",), "ids": ("_ids",), "ytvis": ("_ytvis.json",)}
+CLIP_OUTPUTS = {"overlay": ("_overlay.mp4",), "ids": ("_ids",), "ytvis": ("_ytvis.json",), "vipseg": ("_vipseg",)}
 FORMATS = tuple(IMAGE_OUTPUTS | CLIP_OUTPUTS)
+PANOPTIC_FORMATS = frozenset({"vipseg"})  # which need a panoptic head
+_MANIFEST = re.compile(r"manifest(-\d+-of-\d+)?\.json")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ def find_jobs(paths: Sequence[str | Path], *, out_dir: Path) -> tuple[list[Job],
     """One job for every image and video file that the paths stand for, in their order, none twice.
 
     A folder stands for the files in it and in its sub-folders, which the outputs mirror; hidden files and the
-    output folder are passed over. A name that is taken gets a number: ``photo``, ``photo-2``. Two kinds of clip are
+    output folder are passed over. A name that is taken gets a number: ``photo``, ``photo-2``; so does one whose
+    outputs would take the place of a `Manifest`. Two kinds of clip are
     no file: ``-``, a video on the standard input, and frames by a pattern of their numbers, ``frames/%05d.png``.
 
     Args:
@@ -120,7 +124,8 @@ def _free_job(path: Path, name: str, taken: Set[str]) -> Job:
     """The job under the first of name, name-2, name-3, ... that leaves every earlier output alone."""
     is_clip = path.suffix.lower() in VIDEO_SUFFIXES or str(path) == PIPE or is_pattern(path)
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    return next(job for job in (Job(path, name, is_clip) for name in names) if not _on_disk(job) & taken)
+    jobs = (Job(path, name, is_clip) for name in names)
+    return next(job for job in jobs if not (_on_disk(job) & taken or any(map(_MANIFEST.fullmatch, _on_disk(job)))))
 
 
 def _on_disk(job: Job) -> set[str]:

@@ -33,6 +33,11 @@ class SavedRun:
     protocol: dict[str, Any]
     shards: int
 
+    @property
+    def kind(self) -> str:
+        """What the set consists of: "images" or "clips"."""
+        return "clips" if "num_clips" in self.protocol else "images"
+
 
 def open_run(out: Path) -> SavedRun:
     """What a folder that ``evaluate`` wrote says about itself.

@@ -14,14 +14,16 @@ import numpy as np
 import torch
 
 from cropformer import Entities, EntitySegmenter, InputError, load, read_image
-from entitytransfer.clips import segment_clip
+from entitytransfer.clips import clip_segmenter, is_unfinished, segment_clip
 from entitytransfer.console import JobProgress
 from entitytransfer.image_writer import write_image
-from entitytransfer.inputs import CLIP_OUTPUTS, IMAGE_OUTPUTS, Job, find_jobs
+from entitytransfer.inputs import CLIP_OUTPUTS, IMAGE_OUTPUTS, PANOPTIC_FORMATS, Job, find_jobs
+from entitytransfer.manifest import Manifest
 from entitytransfer.photos import batches, segment_images
 from entitytransfer.predictions import ensure_writable
 from entitytransfer.segment_options import SegmentOptions
 from entitytransfer.threads import Behind, started_ahead, thread_pool
+from entitytransfer.video import VideoSegmenter
 
 _THREADS = min(4, os.cpu_count() or 1)  # for reading, and as many for writing; the network has its own
 _PIXELS_BEHIND = 40_000_000  # of the photos that wait to be written, or one photo if it is larger
@@ -46,21 +48,27 @@ def segment(paths: Sequence[str | Path], options: SegmentOptions) -> Outcome:
     While the network runs, the next batch of photos is read and the last ones are written.
 
     Raises:
-        InputError: the output folder cannot be written, or the weights or the device do not exist.
+        InputError: the output folder cannot be written, the weights or the device do not exist, or the options for
+            clips do not suit the weights or each other.
     """
     jobs, errors = find_jobs(paths, out_dir=options.out_dir)
+    index, parts = options.shard
+    jobs = jobs[(index - 1) % parts :: parts]
     outcome = Outcome(errors=list(errors))
-    jobs = _select(jobs, options, outcome)
     if jobs:
         ensure_writable(options.out_dir)
+    manifest = Manifest(options.out_dir, options.shard, [job for job in jobs if job.is_clip])
+    jobs = _select(jobs, options, outcome, manifest)
+    if jobs:
         model = load_model(options.weights, device=options.device)
         model = model.compiled() if options.compile else model
+        segmenter = clip_segmenter(model, options)
         with (
             JobProgress(len(jobs)) as progress,
             thread_pool(_THREADS) as reading,
             Behind[int](threads=_THREADS, bound=_PIXELS_BEHIND) as writing,
         ):
-            run = _Run(model, options, outcome, progress, writing)
+            run = _Run(model, segmenter, options, outcome, manifest, progress, writing)
             for batch, images in started_ahead(batches(jobs, model, options), partial(_read, reading)):
                 if batch[0].is_clip:
                     run.clip(batch[0])
@@ -114,14 +122,18 @@ class _Run:
     def __init__(
         self,
         model: EntitySegmenter,
+        segmenter: VideoSegmenter,
         options: SegmentOptions,
         outcome: Outcome,
+        manifest: Manifest,
         progress: JobProgress,
         writing: Behind[int],
     ) -> None:
         self._model = model
+        self._segmenter = segmenter
         self._options = options
         self._outcome = outcome
+        self._manifest = manifest
         self._progress = progress
         self._writing = writing
 
@@ -141,9 +153,11 @@ class _Run:
         self._writing.drain()
         start_s = time.perf_counter()
         with self._recorded(job):
-            result = segment_clip(self._model, job, self._options, progress=self._progress)
+            note_frames = partial(self._manifest.running, job)
+            result = segment_clip(self._segmenter, job, self._options, progress=self._progress, note_frames=note_frames)
             if result.warning:
                 self._progress.warn(result.warning)
+            self._manifest.done(job, frames=result.frames, tracks=result.tracks, warning=result.warning)
             seconds = time.perf_counter() - start_s
             self._progress.finish(f"{job.path}: {result.tracks} tracks in {result.frames} frames in {seconds:.1f} s")
 
@@ -159,6 +173,8 @@ class _Run:
         except Exception as error:
             self._outcome.errors.append(_about(job, error))
             self._progress.finish(f"{job.path}: not segmented")
+            if job.is_clip:
+                self._manifest.failed(job, str(self._outcome.errors[-1]))
         else:
             self._outcome.done += 1
 
@@ -175,18 +191,22 @@ def _about(job: Job, error: Exception) -> Exception:
     return about
 
 
-def _select(jobs: Sequence[Job], options: SegmentOptions, outcome: Outcome) -> list[Job]:
-    """The jobs of this shard that are still to be done; the outcome hears of the others."""
-    index, parts = options.shard
+def _select(jobs: Sequence[Job], options: SegmentOptions, outcome: Outcome, manifest: Manifest) -> list[Job]:
+    """The jobs that are still to be done; the outcome, and for clips the manifest, hear of the others."""
     selected = []
-    for job in jobs[(index - 1) % parts :: parts]:
+    for job in jobs:
         outputs = [options.out_dir / name for name in job.output_names(options.formats)]
         if not outputs:
             kind, others = ("video", CLIP_OUTPUTS) if job.is_clip else ("photo", IMAGE_OUTPUTS)
-            sentence = f"{job.path} is a {kind}, which gives none of the chosen formats; add {', '.join(others)}."
+            names = ", ".join(name for name in others if name not in PANOPTIC_FORMATS)
+            sentence = f"{job.path} is a {kind}, which gives none of the chosen formats; add {names}."
             outcome.errors.append(InputError(sentence))
-        elif options.resume and all(path.exists() for path in outputs):
+            if job.is_clip:
+                manifest.failed(job, sentence)
+        elif options.resume and all(path.exists() for path in outputs) and not is_unfinished(job, options):
             outcome.skipped += 1
+            if job.is_clip:
+                manifest.skipped(job)
         else:
             selected.append(job)
     return selected

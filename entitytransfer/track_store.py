@@ -8,6 +8,7 @@ N tracks · K classes · F frames.
 
 import json
 import sqlite3
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,15 @@ import numpy as np
 
 from cropformer import Entities, InputError, rle
 from entitytransfer.clip_heads import ClipHead
+from entitytransfer.predictions import ensure_writable
 from entitytransfer.segmented_clip import WindowTracks
 from entitytransfer.tracklets import FrameResult, Links
 
+# A store belongs to one run from the first moment to the last; a window that is in it survives the end of the process.
 _SCHEMA = """
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA synchronous = NORMAL;
+BEGIN EXCLUSIVE;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS frames (place INTEGER PRIMARY KEY, number INTEGER, time_s REAL);
 CREATE TABLE IF NOT EXISTS masks (
@@ -28,6 +34,7 @@ CREATE TABLE IF NOT EXISTS masks (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS masks_of_tracks ON masks (track, place);
 CREATE TABLE IF NOT EXISTS tracks (track INTEGER PRIMARY KEY, class_probs BLOB, quality REAL);
+COMMIT;
 """
 _DTYPE = "<f8"
 
@@ -62,12 +69,12 @@ class TrackStore:
 
     def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        ensure_writable(self.path.parent)
         with self._explained():
-            self._connection = sqlite3.connect(self.path)
-            # One run at a time; a window survives the end of the process without a wait for the disk.
-            self._connection.executescript(f"PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = NORMAL; {_SCHEMA}")
+            self._connection = sqlite3.connect(self.path, timeout=0)
         try:
+            with self._explained():
+                self._connection.executescript(_SCHEMA)
             self._check(header)
         except InputError:
             self.close()
@@ -126,6 +133,10 @@ class TrackStore:
         """Number of tracks N, whatever a head will make of them."""
         return self._number("SELECT COUNT(*) FROM tracks")
 
+    def frame_numbers(self) -> array:
+        """Number in the clip of each frame, F of them."""
+        return array("q", (number for (number,) in self._rows("SELECT number FROM frames ORDER BY place")))
+
     def frames(self) -> Iterator[FrameResult]:
         """The frames in order, as they were added, but without pictures, embeddings and query ids."""
         size_hw = self._fact("size_hw")
@@ -179,7 +190,7 @@ class TrackStore:
         return None
 
     def _set_fact(self, name: str, value: Any) -> None:
-        text = json.dumps(value, default=np.ndarray.tolist)
+        text = json.dumps(value, default=lambda numbers: numbers.tolist())
         self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, text))
 
     def _number(self, query: str) -> int:
@@ -188,7 +199,8 @@ class TrackStore:
 
     def _rows(self, query: str, *values: Any) -> Iterator[tuple]:
         with self._explained():
-            yield from self._connection.execute(query, values)
+            # Through map, as a cursor would be closed with this generator, which may be later than the store.
+            yield from map(tuple, self._connection.execute(query, values))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -200,4 +212,6 @@ class TrackStore:
                 "run that uses it."
             ) from error
         except sqlite3.DatabaseError as error:
-            raise InputError(f"{self.path} is damaged ({error}); remove it, and run it again from the start.") from error
+            raise InputError(
+                f"{self.path} is damaged ({error}); remove it, and run it again from the start."
+            ) from error

@@ -24,7 +24,6 @@ from cropformer import (
     TestSettings,
     build,
     checkpoint_activations,
-    fuse,
     load_backbone,
     load_into,
     merge_low_rank,
@@ -32,12 +31,14 @@ from cropformer import (
 )
 from entitytransfer.adaptation import Adaptation
 from entitytransfer.classes import ENTITY, Classes
+from entitytransfer.clip_training import ClipTraining
+from entitytransfer.clip_training_data import holds_clips
 from entitytransfer.engine import LoopOptions, last_checkpoint, make_trainer, steps_behind
 from entitytransfer.image_grids import ImageGrids
 from entitytransfer.loaders import DataOptions, training_loader, validation_loader
 from entitytransfer.skipped_steps import SkippedSteps
 from entitytransfer.training_progress import Forecast, progress_callback
-from entitytransfer.training_sets import TrainingSets
+from entitytransfer.training_sets import Judgement, TrainingSets
 
 DRY_STEPS = 2
 _LISTED = 3  # classes that are named where they are counted
@@ -116,8 +117,11 @@ def train(
 
 
 def _check_fit(architecture: Architecture, run: TrainingRun, sets: TrainingSets) -> None:
-    if architecture.association == "none" and (run.data.crops or run.settings.crops):
-        raise InputError("a plain Mask2Former takes one view of an image; set data.crops=0 and test.crops=0")
+    clip = " and data.clip.frames=1" if sets.hold_clips else ""
+    if architecture.association == "none" and (sets.views(run.data) > 1 or run.settings.crops):
+        raise InputError(f"a plain Mask2Former takes one view of an image; set data.crops=0 and test.crops=0{clip}")
+    if sets.hold_clips and run.data.feature_cache is not None:
+        raise InputError("data.feature_cache keeps the features of images, not of clips; leave it out")
     if architecture.num_classes != len(sets.classes):
         raise InputError(
             f"the model has {architecture.num_classes} classes and the data {len(sets.classes)}; set "
@@ -193,18 +197,21 @@ def _prepare(
     """The module that trains what is to be trained of the model."""
     if run.loop.checkpoint_activations:
         checkpoint_activations(model)
-    if run.data.crops == 0 and model.association is not None:
+    if sets.views(run.data) == 1 and model.association is not None:
         model.association.requires_grad_(False)  # nothing reads it, and processes would wait for its gradients
-    judgement = sets.judgement
-    module = EntityTraining(
-        model,
-        loss=run.loss,
-        optimisation=run.optimisation,
-        predict=fuse if judgement is None else judgement.head.predict,
-        evaluator=judgement and judgement.evaluator,
-    )
+    module = _module(model, run, sets.judgement)
     run.adaptation.apply(model, fresh=fresh)
     return module
+
+
+def _module(model: EntitySegmenter, run: TrainingRun, judgement: Judgement | None) -> EntityTraining:
+    numbers = {"loss": run.loss, "optimisation": run.optimisation}
+    if judgement is None:
+        return EntityTraining(model, **numbers)
+    head, evaluator = judgement.head, judgement.evaluator
+    if holds_clips(judgement.samples):
+        return ClipTraining(model, **numbers, head=head, evaluator=evaluator)
+    return EntityTraining(model, **numbers, predict=head.predict, evaluator=evaluator)
 
 
 def _fit(

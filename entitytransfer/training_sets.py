@@ -44,6 +44,10 @@ class TrainingSets:
         """Whether clips are learnt from; images among them are shown as clips."""
         return any(map(holds_clips, self.samples))
 
+    def views(self, data: DataOptions) -> int:
+        """Views of a sample in training: an image with its crops, or each frame of a clip with its own."""
+        return (1 + data.crops) * (data.clip.frames if self.hold_clips else 1)
+
 
 def open_sets(data: DataOptions) -> TrainingSets:
     """Open the sets that a run names.

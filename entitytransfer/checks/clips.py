@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from cropformer import InputError
 from entitytransfer.checks.images import (
     DOWNLOAD_AGAIN,
@@ -67,12 +69,12 @@ def check_clips(
         yield from check_published(len(listed), videos, "video", name=path.name, where=path)
     yield from check_frames(listed, photos, source=path, folder=folder, download=download)
     found = in_parallel(lambda video: _read(file, video.video_id), listed, name="videos")
-    tracks = {video.video_id: one for video, one in zip(listed, found) if isinstance(one, Tracks)}
+    tracks = [one for one in found if isinstance(one, Tracks)]
     yield from _check_tracks(file, found, source=path, may_lack=may_lack_annotations)
     numbers = list(file.category_numbers)
-    used = [numbers[number - 1] for one in tracks.values() for number in one.category_ids.tolist()]
+    used = [numbers[number - 1] for one in tracks for number in one.category_ids.tolist()]
     yield from check_categories(content, used, source=path, classes=classes)
-    yield _counted(listed, tracks, used, source=path, name=name)
+    yield count_tracks(listed, [one.areas for one in tracks], used, source=path, name=name)
 
 
 def _listed(content: Mapping, file: YtvisFile, folder: Path, path: Path) -> Iterator[ListedVideo]:
@@ -84,7 +86,15 @@ def _listed(content: Mapping, file: YtvisFile, folder: Path, path: Path) -> Iter
 def check_frames(
     listed: Sequence[ListedVideo], photos: Photos, *, source: Path, folder: Path, download: str
 ) -> Iterator[Finding]:
-    """Videos without a frame, videos that lack some, and what is wrong with the frames that are there."""
+    """Videos without a frame, videos that lack some, and what is wrong with the frames that are there.
+
+    Args:
+        listed: the videos, each of one frame at least.
+        photos: sizes of the image files.
+        source: the file that lists them.
+        folder: where the frames are.
+        download: what to do about missing videos.
+    """
     sizes = photos.sizes_hw(frame for video in listed for frame in video.frames)
     there = {frame for frame, size in sizes.items() if not isinstance(size, FileNotFoundError)}
     absent = [video for video in listed if there.isdisjoint(video.frames)]
@@ -133,15 +143,23 @@ def _check_tracks(
         yield Finding("note", f"{count(unseen, 'track')} without a pixel in any frame", source, "Nothing finds them.")
 
 
-def _counted(
-    listed: Sequence[ListedVideo], tracks: Mapping[Id, Tracks], used: Sequence[Id], *, source: Path, name: str
+def count_tracks(
+    listed: Sequence[ListedVideo], areas: Sequence[np.ndarray], used: Sequence[Id], *, source: Path, name: str
 ) -> Finding:
-    """How much there is."""
+    """How much there is.
+
+    Args:
+        listed: the videos.
+        areas: of each video [N,F], above 0 where a track is seen.
+        used: the category of every track.
+        source: the file that lists them.
+        name: what it is.
+    """
     if not listed:
         return Finding("broken", f"{name}: no video", source, DOWNLOAD_AGAIN)
-    numbers = [len(one) for one in tracks.values()] or [0]
+    numbers = [len(one) for one in areas] or [0]
     frames = sum(len(video.frames) for video in listed)
-    masks = sum(int((one.areas > 0).sum()) for one in tracks.values())
+    masks = sum(int((one > 0).sum()) for one in areas)
     shown = f"{sum(numbers):,} tracks ({sum(numbers) / len(listed):.1f} in a video, at most {max(numbers)})"
     videos = f"{count(len(listed), 'video')}, {frames:,} frames"
     return Finding("ok", f"{name}: {videos}, {shown}, {masks:,} masks, categories: {len(set(used))}", source)

@@ -10,7 +10,9 @@ _PATHS = (
     "photo, video, folder (with its sub-folders) or glob; frames/%%05d.png for numbered frames of one clip; "
     "- for a video on the standard input (MPEG-TS, Matroska or fragmented mp4)"
 )
+_CROPS = "crops beside the full view: 0, 4 corners, 8, or N in a row; 0 for videos if left out"
 _BACKENDS = ("pyav", "decord", "torchcodec", "opencv")
+_HEADS = ("entity", "instance", "panoptic")
 
 
 def add_to(commands: Commands) -> None:
@@ -19,24 +21,24 @@ def add_to(commands: Commands) -> None:
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help=_PATHS)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the outputs, made if needed")
-    add("--format", metavar="NAMES", help="some of overlay,ids,coco,panoptic,ytvis; all if left out")
+    add("--format", metavar="NAMES", help="some of overlay,ids,coco,panoptic,ytvis,vipseg; all if left out")
     add("--min-score", type=score, metavar="P", help="leave out entities below this score, 0 to 1")
     add("--short-side", type=at_least(1), metavar="N", help="pixels of the shorter side that the model sees")
     add("--max-side", type=at_least(1), metavar="N", help="bound on the longer side")
-    add("--resume", action="store_true", help="skip inputs whose outputs all exist")
-    add("--shard", type=shard, default=(1, 1), metavar="i/n", help="do only the i-th of n equal parts")
+    add("--resume", action="store_true", help="skip inputs whose outputs all exist, and go on with unfinished videos")
+    add(
+        "--shard",
+        type=shard,
+        metavar="i/n",
+        help="do only the i-th of n equal parts; with launch, one for each process",
+    )
     add_model_arguments(parser)
     add("--compile", action="store_true", help="compile the backbone first; pays for many inputs of few sizes")
-    add = parser.add_argument_group("photos").add_argument
-    add(
-        "--crops",
-        type=at_least(0),
-        metavar="N",
-        help="crops beside the full view: 0, 4 corners, 8, or N in a row",
-    )
-    add("--batch-size", type=at_least(1), default=1, metavar="N", help="photos of one shape in the model at once")
+    add("--crops", type=at_least(0), metavar="N", help=_CROPS)
     add("--max-memory", metavar="SIZE", help="bound on the memory of network and fusion, such as 2GB")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the network; bf16 is less exact")
+    add = parser.add_argument_group("photos").add_argument
+    add("--batch-size", type=at_least(1), default=1, metavar="N", help="photos of one shape in the model at once")
     add = parser.add_argument_group("videos").add_argument
     add("--stride", type=at_least(1), default=1, metavar="N", help="take every N-th frame")
     add("--start-frame", type=at_least(0), default=0, metavar="N", help="first frame, counted from 0")
@@ -44,18 +46,25 @@ def add_to(commands: Commands) -> None:
     add("--start-time", type=seconds, default=0.0, metavar="T", help="take no frame before this: seconds, or h:m:s")
     add("--end-time", type=seconds, metavar="T", help="stop at this time")
     add("--backend", choices=_BACKENDS, default="pyav", help="what decodes video files")
+    add("--head", choices=_HEADS, default="entity", help="what to look for; the classes are those of the weights")
+    add("--window", type=at_least(1), default=4, metavar="N", help="frames that the model sees at once")
+    add("--overlap", type=at_least(0), default=1, metavar="N", help="frames that consecutive windows share")
+    add("--memory", type=at_least(0), default=10, metavar="N", help="windows out of sight after which an id is lost")
+    add("--offline", action="store_true", help="a single window for the whole video, if it is short")
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from entitytransfer.inputs import FORMATS
+    from entitytransfer.evaluate import process_device, process_shard
+    from entitytransfer.inputs import FORMATS, PANOPTIC_FORMATS
     from entitytransfer.segment import segment
     from entitytransfer.segment_options import SegmentOptions
 
+    every = frozenset(FORMATS) - (PANOPTIC_FORMATS if arguments.head != "panoptic" else frozenset())
     options = SegmentOptions(
         out_dir=arguments.out,
-        formats=frozenset(FORMATS if arguments.format is None else arguments.format.split(",")),
+        formats=every if arguments.format is None else frozenset(arguments.format.split(",")),
         weights=arguments.weights,
-        device=arguments.device,
+        device=process_device(arguments.device),
         compile=arguments.compile,
         crops=arguments.crops,
         short_side=arguments.short_side,
@@ -70,7 +79,11 @@ def _run(arguments: argparse.Namespace) -> int:
         start_s=arguments.start_time,
         end_s=arguments.end_time,
         backend=arguments.backend,
-        shard=arguments.shard,
+        head=arguments.head,
+        window=None if arguments.offline else arguments.window,
+        overlap=arguments.overlap,
+        memory=arguments.memory,
+        shard=arguments.shard or process_shard(),
         resume=arguments.resume,
     )
     outcome = segment(arguments.paths, options)

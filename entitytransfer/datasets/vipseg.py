@@ -17,8 +17,6 @@ and, once prepared, 720 pixels high as all published numbers have them, in ``VIP
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from cropformer import InputError
 from entitytransfer.adapter import Adapter, SampleSet
 from entitytransfer.checks.images import Photos
@@ -26,11 +24,9 @@ from entitytransfer.checks.vipseg import check_prepared, check_raw
 from entitytransfer.classes import ENTITY
 from entitytransfer.doctor import Finding
 from entitytransfer.preparation.vipseg import join_splits, prepare_split
-from entitytransfer.readers.annotation_index import open_index
-from entitytransfer.readers.segment_index import SegmentIndex, build_segment_index
-from entitytransfer.readers.vipseg_clips import PreparedClips, RawClips
+from entitytransfer.readers.vipseg_clips import RawClips, read_prepared
 from entitytransfer.readers.vipseg_codes import classes_of, read_categories
-from entitytransfer.readers.vipseg_files import ANNOTATED, GET, PUBLISHED_VIDEOS, VipsegFiles, locate_files
+from entitytransfer.readers.vipseg_files import ANNOTATED, GET, PUBLISHED_VIDEOS, locate_files
 from entitytransfer.scorecard import check_choice
 from entitytransfer.tasks import clip_task_adapter
 
@@ -66,9 +62,10 @@ def read(root: Path | str, *, split: str = "train", task: str = "panoptic") -> S
     check_choice("split", split, choices=SPLITS)
     files, by_class = locate_files(root), task == "panoptic"
     if split in ANNOTATED and files.json(split).is_file():
-        return _read_prepared(files, split, by_class=by_class)
-    if not files.list(split).is_file():
-        raise InputError(f"{root} holds no {split} of VIPSeg: there is no {files.list(split).name} in it. {GET}")
+        clips = read_prepared(files, split, by_class=by_class)
+        return SampleSet(clips, clips.segments.classes if by_class else ENTITY)
+    if not files.list_file(split).is_file():
+        raise InputError(f"{root} holds no {split} of VIPSeg: there is no {files.list_file(split).name} in it. {GET}")
     videos, classes = files.complete_videos(split), classes_of(read_categories(files.categories))
     label_of = classes.labels() if by_class else None
     return SampleSet(RawClips(files, videos, classes.is_thing, label_of), classes if by_class else ENTITY)
@@ -116,7 +113,7 @@ def examine(
     for name in SPLITS if split is None else (split,):
         check_choice("split", name, choices=SPLITS)
         is_prepared = name in ANNOTATED and files.json(name).is_file()
-        if files.list(name).is_file():
+        if files.list_file(name).is_file():
             yield from check_raw(files, name, photos)
             if name in ANNOTATED and not is_prepared:
                 advice = f"Run 'entitytransfer prepare dataset=vipseg root={root}': it is read faster, at 720 pixels."
@@ -125,13 +122,3 @@ def examine(
             yield Finding("missing", f"no {name}.txt and no {files.json(name).name}", Path(root), GET)
         if is_prepared:
             yield from check_prepared(files, name, photos)
-
-
-def _read_prepared(files: VipsegFiles, split: str, *, by_class: bool) -> SampleSet:
-    for folder in (files.prepared_images, files.prepared_maps):
-        if not folder.is_dir():
-            raise InputError(f"There is no folder {folder}, of which {files.json(split).name} speaks. {GET}")
-    index = open_index(files.json(split), build_segment_index, SegmentIndex)
-    label_of, members = index.classes.labels() if by_class else None, np.arange(len(index.clip_ids))
-    clips = PreparedClips(files.prepared_images, files.prepared_maps, index, label_of, members)
-    return SampleSet(clips, index.classes if by_class else ENTITY)

@@ -6,7 +6,6 @@ Only the ids of further instances of a class in an image differ: the official sc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -27,6 +27,7 @@ from entitytransfer.readers.vipseg_files import ANNOTATED, RawVideo, VipsegFiles
 
 HEIGHT = 720
 
+_FOLDERS = ("images", "panomasks", "panomasksRGB")
 _LISTS = ("videos", "annotations")
 _SHOWN = 3
 
@@ -67,7 +68,7 @@ def prepare_split(files: VipsegFiles, split: str, *, workers: int) -> str:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise InputError(
             f"{len(problems)} of the {len(videos)} videos of {split} could not be prepared: "
-            f"{'; '.join(problems[:_SHOWN])}{more}. Then start once more: the others are done."
+            f"{'; '.join(problems[:_SHOWN])}{more}. Put these right and start once more; the others are done."
         )
     lists = {"videos": [one.video for one in done], "annotations": [one.annotation for one in done]}
     write_json(path, lists | {"categories": categories})
@@ -96,28 +97,27 @@ def prepare_video(files: VipsegFiles, categories: Sequence[Entry], video: RawVid
     Raises:
         InputError: a raw file is damaged or of another size than its frame, or the place cannot be written.
     """
-    folders = [files.prepared / name / video.name for name in ("images", "panomasks", "panomasksRGB")]
-    for folder in folders:
+    images, code_maps, id_maps = (files.prepared / name / video.name for name in _FOLDERS)
+    for folder in (images, code_maps, id_maps):
         folder.mkdir(parents=True, exist_ok=True)
-    images, code_maps, id_maps = folders
-    codes = []
+    segments = []
     for stem, image_path, map_path in zip(video.images, files.images_of(video), files.maps_of(video)):
         raw = read_codes(map_path)
         _write_image(images / f"{stem}.jpg", image_path, size_hw=raw.shape)
-        codes.append(np.asarray(Image.fromarray(raw).resize(_smaller(raw.shape), Image.Resampling.NEAREST)))
-        write_map(code_maps / f"{stem}.png", codes[-1])
-    segments = [segments_of_codes(one, [category["isthing"] for category in categories]) for one in codes]
+        codes = np.asarray(Image.fromarray(raw).resize(_smaller(raw.shape), Image.Resampling.NEAREST))
+        write_map(code_maps / f"{stem}.png", codes)
+        segments.append(segments_of_codes(codes, [category["isthing"] for category in categories]))
     areas = count_pixels(segments)
     ids = dict(zip(areas, _ids(areas, categories)))
     id_of = np.zeros(max(ids, default=0) + 1, dtype=np.int32)
     id_of[list(ids)] = list(ids.values())
     for stem, one in zip(video.images, segments):
         write_map(id_maps / f"{stem}.png", colors_of_ids(id_of[one]))
-    frames = [
-        [_segment(ids[code], code, int(areas[code][frame])) for code in sorted(areas) if areas[code][frame]]
-        for frame in range(len(codes))
+    infos = [
+        [_segment(ids[code], code, int(pixels[frame])) for code, pixels in sorted(areas.items()) if pixels[frame]]
+        for frame in range(len(segments))
     ]
-    return _describe(video, [one.shape for one in codes], frames)
+    return _describe(video, [one.shape for one in segments], infos)
 
 
 def _prepare_or_explain(files: VipsegFiles, categories: Sequence[Entry], video: RawVideo) -> PreparedVideo | str:
@@ -129,7 +129,7 @@ def _prepare_or_explain(files: VipsegFiles, categories: Sequence[Entry], video: 
 
 
 def _write_image(path: Path, source: Path, *, size_hw: tuple[int, int]) -> None:
-    """Make a frame smaller, with the filter and the JPEG quality of the official script, unless that is done."""
+    """Make a frame smaller, with the official filter and Pillow's own JPEG quality, unless it is there."""
     if path.is_file():
         return
     image = read_image(source)

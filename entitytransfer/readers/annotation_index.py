@@ -6,7 +6,6 @@ process that is handed an index gets its path and maps it again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import zlib
@@ -18,6 +17,7 @@ from typing import Any, ClassVar, TypeVar, overload
 import numpy as np
 
 from cropformer import InputError, atomic_path
+from entitytransfer.file_digest import sha256_of
 
 CACHE_VARIABLE = "ENTITYTRANSFER_CACHE"
 Index = TypeVar("Index", bound="MappedIndex")

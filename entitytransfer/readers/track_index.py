@@ -4,7 +4,7 @@ Legend: V clips · N tracks · F frames.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar

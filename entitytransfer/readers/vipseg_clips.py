@@ -12,12 +12,13 @@ from typing import overload
 
 import numpy as np
 
+from cropformer import InputError
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.readers.annotation_index import Texts
+from entitytransfer.readers.annotation_index import Texts, open_index
 from entitytransfer.readers.label_png import read_size
 from entitytransfer.readers.map_tracks import MapTracks, TrackTable, count_pixels
 from entitytransfer.readers.panoptic_png import read_id_map
-from entitytransfer.readers.segment_index import SegmentIndex
+from entitytransfer.readers.segment_index import SegmentIndex, build_segment_index
 from entitytransfer.readers.vipseg_codes import category_of_segment, read_segments
 from entitytransfer.readers.vipseg_files import RawVideo, VipsegFiles
 from entitytransfer.readers.ytvis_clips import ClipTracks
@@ -28,10 +29,15 @@ class PreparedTracks(MapTracks):
     """Tracks in maps of RGB ids; a JSON says which.
 
     Attributes:
-        table: these.
+        listed: these.
     """
 
-    table: TrackTable = field(kw_only=True)
+    listed: TrackTable = field(kw_only=True)
+
+    @property
+    def table(self) -> TrackTable:
+        """What the JSON says."""
+        return self.listed
 
     def read_map(self, path: Path) -> np.ndarray:
         """Ids, int32 [H,W]."""
@@ -70,26 +76,26 @@ class PreparedClips(Sequence[ClipSample]):
     Attributes:
         images: the folder with a folder of JPEGs for each video.
         maps: the folder with a folder of PNGs for each video.
-        index: what the file says.
+        segments: what the file says.
         label_of: category id → class label; None makes every track class 0.
         members: int64, which of its clips these are.
     """
 
     images: Path
     maps: Path
-    index: SegmentIndex
+    segments: SegmentIndex
     label_of: Mapping[int, int] | None
     members: np.ndarray
 
     @property
     def sizes_hw(self) -> np.ndarray:
         """Height and width of every clip, int64 [clips,2]."""
-        return self.index.sizes_hw[self.members]
+        return self.segments.sizes_hw[self.members]
 
     @property
     def entity_counts(self) -> np.ndarray:
         """Number of tracks of every clip, int64 [clips]."""
-        return (np.diff(self.index.first_track) - self.index.crowds)[self.members]
+        return (np.diff(self.segments.first_track) - self.segments.crowds)[self.members]
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -106,11 +112,11 @@ class PreparedClips(Sequence[ClipSample]):
         if isinstance(number, slice):
             return replace(self, members=self.members[number])
         clip = int(self.members[number])
-        clip_id, names = json.loads(self.index.clip_ids[clip]), self.index.maps_of(clip)
+        clip_id, names = json.loads(self.segments.clip_ids[clip]), self.segments.maps_of(clip)
         images = tuple(self.images / str(clip_id) / f"{Path(name).stem}.jpg" for name in names)
         maps = tuple(self.maps / str(clip_id) / name for name in names)
-        size_hw = tuple(self.index.sizes_hw[clip].tolist())
-        tracks = PreparedTracks(maps, size_hw, self.label_of, table=self.index.tracks_of(clip))
+        size_hw = tuple(self.segments.sizes_hw[clip].tolist())
+        tracks = PreparedTracks(maps, size_hw, self.label_of, listed=self.segments.tracks_of(clip))
         return ClipSample(clip_id, images, size_hw, tracks, exhaustive=True)
 
 
@@ -156,3 +162,23 @@ class RawClips(Sequence[ClipSample]):
             return ClipSample(video.name, images, size_hw, nothing, exhaustive=True, annotated=())
         tracks = RawTracks(maps, size_hw, self.label_of, is_thing=self.is_thing)
         return ClipSample(video.name, images, size_hw, tracks, exhaustive=True)
+
+
+def read_prepared(files: VipsegFiles, split: str, *, by_class: bool) -> PreparedClips:
+    """Open the prepared file of a split; it is parsed when that is done for the first time, see `annotation_index`.
+
+    Args:
+        files: where it is.
+        split: "train" or "val".
+        by_class: whether labels are in the order of the ids of the categories, or all 0.
+
+    Raises:
+        InputError: the file or a folder is missing, or a record is damaged or contradicts another.
+    """
+    path, images, maps = files.json(split), files.prepared_images, files.prepared_maps
+    for folder in (images, maps):
+        if not folder.is_dir():
+            raise InputError(f"There is no folder {folder}, of which {path.name} speaks; put it back or prepare again.")
+    index = open_index(path, build_segment_index, SegmentIndex)
+    label_of = index.classes.labels() if by_class else None
+    return PreparedClips(images, maps, index, label_of, np.arange(len(index.clip_ids)))

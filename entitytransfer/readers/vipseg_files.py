@@ -62,7 +62,7 @@ class VipsegFiles:
         """The folder of the maps with RGB ids."""
         return self.prepared / _RGB
 
-    def list(self, split: str) -> Path:
+    def list_file(self, split: str) -> Path:
         """The text file that names the videos of a split."""
         return self.home / f"{split}.txt"
 
@@ -85,9 +85,9 @@ class VipsegFiles:
             InputError: the list cannot be read, or there are two maps for one frame.
         """
         try:
-            lines = self.list(split).read_text(encoding="utf-8").split()
+            lines = self.list_file(split).read_text(encoding="utf-8").split()
         except (OSError, ValueError) as error:
-            raise InputError(f"Cannot read the list of videos {self.list(split)} ({error}). {GET}") from error
+            raise InputError(f"Cannot read the list of videos {self.list_file(split)} ({error}). {GET}") from error
         return [self._video(name, with_maps=split in ANNOTATED) for name in sorted(set(lines))]
 
     def complete_videos(self, split: str) -> list[RawVideo]:

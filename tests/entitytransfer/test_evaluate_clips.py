@@ -16,7 +16,8 @@ from entitytransfer.cli import main
 from entitytransfer.clip_heads import ClipInstanceHead
 from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_result_files import write_clip_files
-from entitytransfer.datasets import open_adapter
+from entitytransfer.compare import compare
+from entitytransfer.datasets import open_adapter, vipseg
 from entitytransfer.evaluate import evaluate
 from entitytransfer.evaluate_clips import gather_clip
 from entitytransfer.evaluate_options import ClipOptions, EvaluateOptions
@@ -27,7 +28,7 @@ from entitytransfer.video import VideoSegmenter
 
 from .clip_evaluator_cases import FILES, clip_of, truth_of_tracks
 from .clip_fixture_sets import FIXTURES, NAME, ClipOracle, classes_of
-from .clip_trees import make_uvo_tree, make_ytvis_tree
+from .clip_trees import make_uvo_tree, make_vipseg_tree, make_ytvis_tree
 
 NUM_CLASSES = 40  # of YouTube-VIS
 
@@ -49,6 +50,11 @@ def save_tiny(
 
 def metrics_of(out: Path) -> dict[str, float | None]:
     return json.loads((out / "metrics.json").read_text())["metrics"]
+
+
+def defined(metrics: dict[str, float]) -> dict[str, float | None]:
+    """As files have it, None where undefined."""
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
 
 
 # --- the official predictions in the place of a network's
@@ -84,7 +90,7 @@ def test_a_run_has_the_numbers_of_its_files(name, source, options, monkeypatch):
     metrics = evaluate(source, EvaluateOptions(**options))
     of_files = scored(name, written(name, options["out"]))
     assert of_files == metrics_of(options["out"])
-    assert {key: None if math.isnan(value) else value for key, value in metrics.items()} == of_files
+    assert defined(metrics) == of_files
     assert of_files == pytest.approx(scored(name, FILES[name][1]), abs=1e-9, nan_ok=True)
     if name != "vipseg":
         assert scored(name, options["out"] / "results.zip") == of_files
@@ -102,7 +108,7 @@ def test_a_killed_run_goes_on_and_shards_end_alike(name, source, options, monkey
     rest = ClipOracle(name).install(monkeypatch)
     parts = [evaluate(source, EvaluateOptions(**options, shard=(index, 2))) for index in (1, 2)]
     assert parts[0] is None
-    assert {key: str(value) for key, value in parts[1].items()} == {key: str(value) for key, value in whole.items()}
+    assert defined(parts[1]) == defined(whole)
     assert written(name, options["out"]).read_bytes() == files
     assert rest.seen + killed.seen == len(open_set(source))
 
@@ -115,7 +121,19 @@ def test_results_of_a_finished_run_are_read_back(name, source, options, monkeypa
     metric = open_adapter(NAME, source.options).build_evaluator(samples.classes)
     for sample, result in saved_results(options["out"], samples):
         metric.update(result, sample)
-    assert str(metric.compute()) == str(metrics)
+    assert defined(metric.compute()) == defined(metrics)
+
+
+def test_runs_are_compared_on_the_same_clips(name, source, options, monkeypatch):
+    ClipOracle(name).install(monkeypatch)
+    outs = [options["out"].with_name(one) for one in ("before", "after")]
+    found = [evaluate(source, EvaluateOptions(**{**options, "out": out})) for out in outs]
+    comparison = compare(*outs, bootstrap=5)
+    headline = "VPQ" if name == "vipseg" else "AP"
+    assert comparison.gains[0].name == headline
+    assert (comparison.gains[0].before, comparison.gains[0].after) == (found[0][headline], found[1][headline])
+    assert {(gain.after - gain.before, gain.interval) for gain in comparison.gains[:2]} == {(0.0, (0.0, 0.0))}
+    assert f"({len(open_set(source))} clips)" in comparison.table()
 
 
 # --- a network
@@ -135,26 +153,27 @@ def test_entities_of_clips_and_their_protocol(tmp_path, tiny):
     metrics = evaluate(source, EvaluateOptions(**tiny))
     truth = tmp_path / "ytvis_2019" / "train.json"
     of_file = score("ytvis", ground_truth=truth, predictions=tiny["out"] / "results.json", class_agnostic=True)
-    assert of_file == metrics_of(tiny["out"]) == pytest.approx(metrics, nan_ok=True)
+    assert of_file == metrics_of(tiny["out"]) == defined(metrics)
     protocol = json.loads((tiny["out"] / "metrics.json").read_text())["protocol"]
-    expected = {"dataset": "youtube_vis", "num_clips": 2, "window": 4, "overlap": 1, "memory": 10, "crops": 0}
+    expected = {"dataset": "youtube_vis", "num_clips": 2, "overlap": False, "crops": 0}
+    expected |= {"clip.window": 4, "clip.overlap": 1, "clip.memory": 10}
     assert {key: protocol[key] for key in expected} == expected
     tracks = json.loads((tiny["out"] / "results.json").read_text())
     assert {len(track["segmentations"]) for track in tracks} == {5}
-    with pytest.raises(InputError, match="was made with window=4, not 2; choose another out="):
+    with pytest.raises(InputError, match="was made with clip.window=4, not 2; choose another out="):
         evaluate(source, EvaluateOptions(**tiny, clip=ClipOptions(window=2)))
 
 
 def test_instances_of_clips_have_their_categories(tmp_path, tiny, tiny_architecture, tiny_settings):
     weights = save_tiny(tmp_path / "known.safetensors", tiny_architecture, tiny_settings, NUM_CLASSES)
     source = tree_source(tmp_path, split="train")
-    given = EvaluateOptions(**{**tiny, "weights": weights}, head={"top_k": 7}, clip=ClipOptions(window=None))
+    given = EvaluateOptions(**{**tiny, "weights": weights}, head={"top_k": 60}, clip=ClipOptions(window=None))
     evaluate(source, given)
     truth = tmp_path / "ytvis_2019" / "train.json"
     assert score("ytvis", ground_truth=truth, predictions=tiny["out"] / "results.zip") == metrics_of(tiny["out"])
     tracks = json.loads((tiny["out"] / "results.json").read_text())
-    assert [track["video_id"] for track in tracks] == [1] * 7 + [2] * 7
-    assert len({track["category_id"] for track in tracks}) > 1
+    assert [track["video_id"] for track in tracks] == [1] * 60 + [2] * 60
+    assert 1 < len({track["category_id"] for track in tracks}) <= NUM_CLASSES
 
 
 def test_a_set_that_a_server_scores_is_predicted_and_not_scored(tmp_path, tiny, capsys):
@@ -166,6 +185,34 @@ def test_a_set_that_a_server_scores_is_predicted_and_not_scored(tmp_path, tiny, 
         assert archive.namelist() == ["results.json"]
         assert archive.read("results.json") == (tiny["out"] / "results.json").read_bytes()
     assert {track["video_id"] for track in json.loads((tiny["out"] / "results.json").read_text())} == {3}
+
+
+def panoptic_weights(tmp_path: Path, architecture: cropformer.Architecture, settings: cropformer.TestSettings) -> str:
+    return save_tiny(tmp_path / "panoptic.safetensors", architecture, settings, 124)
+
+
+def test_segments_of_clips_and_what_vipseg_takes(tmp_path, tiny, tiny_architecture, tiny_settings):
+    root = make_vipseg_tree(tmp_path, size_hw=(48, 64))
+    assert list(vipseg.prepare(root, split="val"))
+    tiny["weights"] = panoptic_weights(tmp_path, tiny_architecture, tiny_settings)
+    source = SetSource(str(root), "vipseg", options={"split": "val"})
+    metrics = evaluate(source, EvaluateOptions(**tiny, head={"min_score": 0.0, "min_visible": 0.0}))
+    truth = root / "VIPSeg" / "VIPSeg_720P" / "panoptic_gt_VIPSeg_val.json"
+    assert score("vipseg", ground_truth=truth, predictions=tiny["out"]) == metrics_of(tiny["out"]) == defined(metrics)
+    (video,) = json.loads((tiny["out"] / "pred.json").read_text())["annotations"]
+    assert all(frame["segments_info"] for frame in video["annotations"])
+
+
+def test_the_videos_of_vipseg_without_masks_are_only_predicted(
+    tmp_path, tiny, tiny_architecture, tiny_settings, capsys
+):
+    root = make_vipseg_tree(tmp_path, frames=3, size_hw=(48, 64))
+    tiny["weights"] = panoptic_weights(tmp_path, tiny_architecture, tiny_settings)
+    assert evaluate(SetSource(str(root), "vipseg", options={"split": "test"}), EvaluateOptions(**tiny)) is None
+    assert "nothing is scored" in capsys.readouterr().out
+    (video,) = json.loads((tiny["out"] / "pred.json").read_text())["annotations"]
+    pngs = tiny["out"] / "pan_pred" / video["video_id"]
+    assert sorted(path.name for path in pngs.iterdir()) == [frame["file_name"] for frame in video["annotations"]]
 
 
 def test_the_command_scores_as_uvo_does(tmp_path, tiny_weights, capsys):

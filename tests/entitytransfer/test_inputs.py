@@ -65,6 +65,12 @@ def test_a_name_that_looks_like_an_output_is_numbered(tmp_path: Path, out_dir: P
     assert len(outputs) == len(set(outputs)) == 10
 
 
+def test_names_of_manifests_are_taken(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "Manifest.png", "manifest-1-of-2.png", "manifest-of.png", "sub/manifest.png")
+    names = ["Manifest-2", "manifest-1-of-2-2", "manifest-of", "sub/manifest"]
+    assert names_of([tmp_path], out_dir) == names
+
+
 def test_the_output_folder_is_no_input(tmp_path: Path):
     touch(tmp_path, "in/a.png", "in/out/a_overlay.png", "in/outer/b.png")
     assert names_of([tmp_path / "in"], tmp_path / "in" / "out") == ["a", "outer/b"]
@@ -88,7 +94,12 @@ def test_paths_without_inputs_leave_the_others_alone(tmp_path: Path, out_dir: Pa
 def test_formats_of_photos_and_clips():
     photo, clip = Job(Path("a.png"), "a", is_clip=False), Job(Path("sub/b.mp4"), "sub/b", is_clip=True)
     assert photo.output_names({"coco", "ytvis"}) == ["a.json"]
-    assert clip.output_names(frozenset(FORMATS)) == ["sub/b_overlay.mp4", "sub/b_ids", "sub/b_ytvis.json"]
+    assert clip.output_names(frozenset(FORMATS)) == [
+        "sub/b_overlay.mp4",
+        "sub/b_ids",
+        "sub/b_ytvis.json",
+        "sub/b_vipseg",
+    ]
     assert clip.output_names({"coco"}) == []
 
 

@@ -22,7 +22,8 @@ MASK2FORMER = [f"mask2former_entityseg_{n}x" for n in (1, 2, 3, 4)]
 CLASSES = {"entityseg_instance": 206, "entityseg_panoptic": 350, "entityseg_semantic": 150}
 ADE20K = [f"ade20k_{task}" for task in ("semantic", "instance", "panoptic", "entity")]
 COCO = [f"coco_{task}" for task in ("instance", "panoptic", "entity")]
-TRANSFER = [*ADE20K, *COCO, "dis5k"]
+CLIPS = ["ytvis2019", "ytvis2021", "vipseg", "uvo_dense"]
+TRANSFER = [*ADE20K, *COCO, "dis5k", "uvo_frame", *CLIPS]
 COMMAND = re.compile(r"^# entitytransfer (pretrain|finetune) (.*)$", re.MULTILINE)
 
 
@@ -94,7 +95,7 @@ def test_hyper_parameters_are_the_published_ones(name):
         "clip_norm": 0.01,
     }
     assert composition["loss"] == {"points": 12544}
-    assert composition["trainer"]["checkpoint_every"] == 5000
+    assert composition["trainer"]["checkpoint_every"] == (1000 if name in CLIPS else 5000)
     assert composition["trainer"]["precision"] == "bf16-mixed"
 
 
@@ -108,11 +109,46 @@ def test_crops_and_windows_are_the_published_ones():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "expected"), [("ade20k_panoptic", 160_000), ("coco_instance", 737_500), ("dis5k", 20_000)]
+    ("recipe", "expected", "batch"),
+    [
+        ("ade20k_panoptic", 160_000, 16),
+        ("coco_instance", 737_500, 16),
+        ("dis5k", 20_000, 16),
+        ("ytvis2019", 6_000, 16),
+        ("ytvis2021", 8_000, 16),
+        ("vipseg", 20_000, 8),
+        ("uvo_dense", 8_000, 16),
+        ("uvo_frame", 8_000, 16),
+    ],
 )
-def test_transfers_take_as_many_steps_as_they_say(recipe, expected):
+def test_transfers_take_as_many_steps_as_they_say(recipe, expected, batch):
     assert steps(recipe) == expected
-    assert config(recipe)["batch"]["total"] == 16
+    assert config(recipe)["batch"]["total"] == batch
+
+
+@pytest.mark.parametrize("recipe", ["ytvis2019", "ytvis2021", "uvo_dense"])
+def test_clips_are_cut_and_tested_as_published(recipe):
+    composition = config(recipe)
+    data, test = composition["data"], composition["test"]
+    assert (data["clip"], data["augmentation"], data["crops"]) == ({"frames": 2, "range": 20}, "crops", 0)
+    assert (data["short_sides"], data["color_jitter"]) == ([360, 480], False)
+    assert (test["short_side"], test["crops"]) == (480, 0)
+
+
+def test_vipseg_is_cut_and_tested_as_published():
+    composition = config("vipseg")
+    data = composition["data"]
+    assert (data["clip"], data["canvas"], data["crops"]) == ({"frames": 5, "range": 2}, 608, 0)
+    assert data["short_sides"] == list(range(480, 801, 32))
+    assert composition["test"]["short_side"] == 720
+
+
+@pytest.mark.parametrize("recipe", CLIPS)
+def test_clips_are_validated_on_what_they_do_not_train_on(recipe):
+    data = config(recipe)["data"]
+    training, validation = dict(data["options"]), dict(data["validation"]["options"])
+    assert training.pop("split") != validation.pop("split")
+    assert training == validation
 
 
 @pytest.mark.parametrize("recipe", ADE20K)
@@ -124,7 +160,7 @@ def test_ade20k_is_cut_and_tested_as_published(recipe):
     assert (test["short_side"], test["max_side"], test["crops"]) == (640, 2560, 0)
 
 
-@pytest.mark.parametrize("recipe", [*COCO, "dis5k"])
+@pytest.mark.parametrize("recipe", [*COCO, "dis5k", "uvo_frame"])
 def test_coco_and_dis5k_are_cut_and_tested_as_published(recipe):
     composition = config(recipe)
     data, test = composition["data"], composition["test"]
@@ -135,7 +171,8 @@ def test_coco_and_dis5k_are_cut_and_tested_as_published(recipe):
 @pytest.mark.parametrize("recipe", TRANSFER)
 def test_a_transfer_starts_from_entityseg_and_keeps_its_queries(recipe):
     composition = config(recipe)
-    assert (composition["init"], composition["model"]["name"]) == ("entityseg", "mask2former_swin_l")
+    assert composition["init"] == "entityseg"
+    assert composition["model"]["name"] == ("swin_l" if recipe in CLIPS else "mask2former_swin_l")
     assert composition["model"]["num_queries"] is None
     assert composition["data"]["validation"]["options"].get("task") == composition["data"]["options"].get("task")
     differences = {key for key, value in config(recipe, "init=coco_panoptic").items() if value != composition[key]}

@@ -30,7 +30,8 @@ def test_every_promised_file_of_a_photo_and_a_clip(options, photo_file, clip_fil
     outcome = segment([photo_file, clip_file], options)
     assert (outcome.done, outcome.skipped, outcome.errors) == (2, 0, [])
     jobs, _ = find_jobs([photo_file, clip_file], out_dir=options.out_dir)
-    assert written(options) == sorted(name for job in jobs for name in job.output_names())
+    promised = [name for job in jobs for name in job.output_names(options.formats)]
+    assert written(options) == sorted(["manifest.json", *promised])
 
 
 def test_photo_files_tell_the_same_as_the_model(options, photo_file, photo):
@@ -91,7 +92,9 @@ def test_one_bad_photo_stops_no_other(options, photo_file, tmp_path, batch_size)
     assert (options.out_dir / "last_overlay.png").exists()
 
 
-def test_a_clip_that_cannot_be_written_leaves_nothing_and_stops_no_other(options, photo_file, clip_file, monkeypatch):
+def test_a_clip_that_cannot_be_written_leaves_its_tracks_and_stops_no_other(
+    options, photo_file, clip_file, monkeypatch
+):
     def refuse(writer: ClipWriter, frame: object) -> None:
         raise cropformer.InputError("No space left on the device while writing clip_overlay.mp4.")
 
@@ -101,7 +104,9 @@ def test_a_clip_that_cannot_be_written_leaves_nothing_and_stops_no_other(options
         1,
         ["No space left on the device while writing clip_overlay.mp4."],
     )
-    assert {path.name.split("_")[0].split(".")[0] for path in options.out_dir.iterdir()} == {"photo"}
+    left = {path.name for path in options.out_dir.iterdir() if not path.name.startswith("photo")}
+    assert left == {".clip_unfinished", "manifest.json"}
+    assert [path.name for path in (options.out_dir / ".clip_unfinished").iterdir()] == ["tracks.sqlite"]
 
 
 def test_a_crash_is_a_failed_job_that_names_its_input(options, photo_file, clip_file, monkeypatch):
@@ -177,7 +182,7 @@ def test_formats_that_an_input_does_not_have(options, photo_file, clip_file):
     outcome = segment([photo_file, clip_file], changed(options, formats=frozenset({"coco"})))
     (error,) = outcome.errors
     assert str(error) == (f"{clip_file} is a video, which gives none of the chosen formats; add overlay, ids, ytvis.")
-    assert written(options) == ["photo.json"]
+    assert written(options) == ["manifest.json", "photo.json"]
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,18 @@
-"""Clips end to end with a small model that sees colours: identity, streaming, ranges, files."""
+"""Clips end to end with a small model that sees colours: identity, streaming, ranges."""
 
 import gc
-import json
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from PIL import Image
-from pycocotools import mask as coco_mask
 
 import cropformer
 from cropformer import Entities, InputError
 from entitytransfer import video as video_module
 from entitytransfer.classes import ENTITY
 from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead, ClipPanopticHead
-from entitytransfer.clip_writer import ClipWriter
 from entitytransfer.readers.video import VideoReader
 from entitytransfer.readers.video_writer import VideoWriter
 from entitytransfer.tracklets import FrameResult
@@ -322,137 +317,3 @@ def test_a_bad_clip_is_refused_before_any_result(tmp_path):
 def test_windows_that_cannot_advance_are_refused(window, overlap):
     with pytest.raises(InputError, match="overlap"):
         VideoSegmenter(ColorModel(), window=window, overlap=overlap)
-
-
-# --- files
-
-
-def write_results(clip: Path, out_dir: Path, *, start_frame: int = 0, **options) -> list[FrameResult]:
-    segmented = VideoSegmenter(ColorModel()).segment(clip, start_frame=start_frame)
-    results = []
-    with ClipWriter(out_dir, clip.stem, fps=segmented.fps, size_hw=segmented.size_hw, **options) as writer:
-        for result in segmented:
-            writer.write(result)
-            results.append(result)
-    return results
-
-
-def test_id_images_hold_the_track_ids(clip, tmp_path):
-    results = write_results(clip, tmp_path / "out")
-    paths = sorted((tmp_path / "out" / "crossing_ids").iterdir())
-    assert [path.name for path in paths] == [f"{index:06d}.png" for index in range(21)]
-    for path, result in zip(paths, results):
-        with Image.open(path) as image:
-            assert image.mode == "I;16"
-            ids = np.asarray(image)
-        for mask, track_id in zip(result.entities.masks(), result.track_ids):
-            np.testing.assert_array_equal(ids == track_id, mask)
-
-
-def test_the_overlay_keeps_time_and_the_colour_of_each_track(clip, tmp_path):
-    results = write_results(clip, tmp_path / "out", formats=["overlay"])
-    with VideoReader(tmp_path / "out" / "crossing_overlay.mp4") as reader:
-        overlay = list(reader)
-    assert reader.fps == pytest.approx(10) and len(overlay) == 21
-    assert [frame.time_s for frame in overlay] == pytest.approx([result.time_s for result in results], abs=1e-4)
-    for frame, result in zip(overlay, results):
-        drawn = result.entities.draw(result.image, color_ids=result.track_ids)
-        assert np.abs(frame.image.astype(int) - drawn).mean() < 8
-    first, last = (
-        result.entities.draw(result.image, color_ids=result.track_ids) for result in (results[0], results[-1])
-    )
-    assert np.abs(first[24, 8].astype(int) - last[24, 88]).max() < 12  # red, from the left to the right
-
-
-def test_the_overlay_of_a_later_part_starts_at_once(clip, tmp_path):
-    write_results(clip, tmp_path / "out", formats=["overlay"], start_frame=12)
-    times_s = [frame.time_s for frame in VideoReader(tmp_path / "out" / "crossing_overlay.mp4")]
-    assert times_s == pytest.approx([index / 10 for index in range(9)], abs=1e-4)
-    with av.open(tmp_path / "out" / "crossing_overlay.mp4") as container:
-        assert container.streams.video[0].start_time == 0
-        assert container.duration / av.time_base == pytest.approx(0.9, abs=2e-3)
-
-
-def test_ytvis_results_hold_every_track_with_null_where_it_is_hidden(clip, tmp_path):
-    results = write_results(clip, tmp_path / "out", formats=["ytvis"], video_id=9)
-    tracks = json.loads((tmp_path / "out" / "crossing_ytvis.json").read_text())
-    assert len(tracks) == 3
-    for track_id, track in enumerate(tracks, start=1):
-        assert (track["video_id"], track["category_id"]) == (9, 1)
-        assert track["score"] == pytest.approx(0.8)
-        assert len(track["segmentations"]) == 21
-        for rle, result in zip(track["segmentations"], results):
-            shown = np.flatnonzero(result.track_ids == track_id)
-            assert (rle is None) == (shown.size == 0)
-            if rle is not None:
-                np.testing.assert_array_equal(coco_mask.decode(rle), result.entities.masks()[shown[0]])
-    assert any(None in track["segmentations"] for track in tracks)
-
-
-def result_of(index: int, track_ids: list[int], scores: list[float], labels: list[int]) -> FrameResult:
-    id_map = np.zeros(SIZE_HW, dtype=np.int32)
-    for entity in range(len(track_ids)):
-        id_map[:, 10 * entity : 10 * entity + 10] = entity + 1
-    entities = Entities.from_id_map(id_map, scores=scores, labels=labels)
-    return FrameResult(index, index / 10, entities, np.array(track_ids), paint())
-
-
-def test_a_track_has_its_mean_score_and_its_most_frequent_label(tmp_path):
-    with ClipWriter(tmp_path, "clip", formats=["ytvis"], fps=10, size_hw=SIZE_HW) as writer:
-        writer.write(result_of(0, [5, 2], [0.9, 0.5], [3, 0]))
-        writer.write(result_of(1, [5], [0.6], [7]))
-        writer.write(result_of(2, [5, 2], [0.3, 0.1], [7, 0]))
-    tracks = json.loads((tmp_path / "clip_ytvis.json").read_text())
-    assert [track["score"] for track in tracks] == pytest.approx([0.3, 0.6])
-    assert [track["category_id"] for track in tracks] == [1, 8]
-
-
-def test_a_clip_without_entities_still_has_its_files(tmp_path):
-    with ClipWriter(tmp_path, "clip", fps=10, size_hw=SIZE_HW) as writer:
-        writer.write(FrameResult(0, 0.0, Entities.empty(SIZE_HW), np.empty(0, np.int64), paint()))
-    assert json.loads((tmp_path / "clip_ytvis.json").read_text()) == []
-    assert not np.asarray(Image.open(tmp_path / "clip_ids" / "000000.png")).any()
-    assert all(path.exists() for path in writer.paths)
-
-
-def test_a_failure_leaves_earlier_outputs_and_nothing_half_written(clip, tmp_path):
-    out = tmp_path / "out"
-    write_results(clip, out)
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with (
-        pytest.raises(RuntimeError, match="stop"),
-        ClipWriter(out, clip.stem, fps=10, size_hw=SIZE_HW) as writer,
-    ):
-        writer.write(result_of(0, [1], [0.5], [0]))
-        raise RuntimeError("stop")
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-    assert len(list(out.iterdir())) == 3
-
-
-def test_a_second_run_replaces_the_files_of_the_first(clip, tmp_path):
-    write_results(clip, tmp_path)
-    with ClipWriter(tmp_path, clip.stem, fps=10, size_hw=SIZE_HW) as writer:
-        writer.write(result_of(0, [1], [0.5], [0]))
-    assert [path.name for path in (tmp_path / "crossing_ids").iterdir()] == ["000000.png"]
-    assert len(json.loads((tmp_path / "crossing_ytvis.json").read_text())) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "crossing.mp4",
-        "crossing_ids",
-        "crossing_overlay.mp4",
-        "crossing_ytvis.json",
-    ]
-
-
-def test_an_unknown_format_and_too_many_ids_are_refused(tmp_path):
-    with pytest.raises(InputError, match="not written as gif; choose from overlay, ids, ytvis"):
-        ClipWriter(tmp_path, "clip", formats=["ids", "gif"], fps=10, size_hw=SIZE_HW)
-    writer = ClipWriter(tmp_path, "clip", formats=["ids"], fps=10, size_hw=SIZE_HW)
-    with pytest.raises(InputError, match="above 65535"), writer:
-        writer.write(result_of(0, [65_536], [0.5], [0]))
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_place_that_cannot_hold_a_folder_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="Cannot write to the folder"):
-        ClipWriter(tmp_path / "file", "clip", fps=10, size_hw=SIZE_HW).__enter__()

@@ -1,0 +1,176 @@
+"""Fine-tuning on clips by command: every recipe learns, is scored as it was validated, and ends with the same bits."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import cropformer
+from cropformer import EntityTraining, InputError, with_association
+from entitytransfer.cli import main
+from entitytransfer.config import run_finetune
+from entitytransfer.engine import last_checkpoint, steps_behind
+from entitytransfer.init_weights import named_weights
+
+from .clip_trees import make_uvo_tree
+from .coco_tree import make_coco_tree
+from .finetuning import CLIP_RECIPES, LOCAL, evaluate, finetune, logged
+
+SMALL = [
+    *("data.canvas=64", "data.short_sides=[64]", "data.max_side=96", "test.short_side=64", "test.max_side=96"),
+    *("batch.total=2", "batch.at_once=2", "loss.points=64", "data.scales=[0.9,1.1]"),
+]
+
+
+@pytest.fixture(scope="module")
+def uvo(tmp_path_factory) -> Path:
+    """A tiny UVO."""
+    return make_uvo_tree(tmp_path_factory.mktemp("uvo"))
+
+
+@pytest.fixture
+def plain_weights(tmp_path, tiny_architecture) -> Path:
+    """A Mask2Former as a weights file."""
+    torch.manual_seed(0)
+    model = cropformer.build(with_association(tiny_architecture, "none"))
+    path = tmp_path / "plain.safetensors"
+    cropformer.save_checkpoint(path, model.state_dict(), architecture=model.architecture, settings=model.settings)
+    return path
+
+
+def start(weights: Path, root: Path, *overrides: str, steps: int = 1) -> list[str]:
+    """Settings of a short run on tiny views."""
+    run = [f"init={weights}", f"data.root={root}", "data.validation.root=null", f"trainer.max_steps={steps}"]
+    return ["recipe=uvo_dense", *SMALL, *run, *overrides]
+
+
+def state(path: Path) -> dict[str, torch.Tensor]:
+    return cropformer.read_checkpoint(path).state
+
+
+@pytest.mark.parametrize("recipe", CLIP_RECIPES)
+def test_every_recipe_learns_and_is_scored_as_it_was_validated(recipe, tiny_weights, tmp_path):
+    make_tree, metric = CLIP_RECIPES[recipe]
+    where = [f"recipe={recipe}", f"data.root={make_tree(tmp_path / 'data')}"]
+    learning = ["optimisation.lr=1e-3", "optimisation.clip_norm=1", "trainer.max_steps=30", "trainer.validate_every=30"]
+    run = tmp_path / "run"
+    weights = finetune(run, *where, *SMALL, *learning, f"init={tiny_weights}")
+    first, *_, last = logged(run, "loss")
+    assert last < first
+    (validated,) = logged(run, f"val/{metric}")
+    assert evaluate(tmp_path / "scored", weights, *where)[metric] == pytest.approx(validated, abs=1e-6)
+
+
+def test_validation_shows_frames_of_a_clip(tiny_weights, uvo, tmp_path):
+    finetune(tmp_path, *start(tiny_weights, uvo, "data.validation.root=.", "trainer.validate_every=1"))
+    events = EventAccumulator(str(tmp_path / "log"), size_guidance={"images": 0}).Reload()
+    (picture,) = events.Images("validation/3")
+    assert (picture.width, picture.height) == (3 * 128, 3 * 96)  # photo, result and truth of three frames
+
+
+def test_a_dry_run_forecasts_and_writes_nothing(tiny_weights, uvo, tmp_path, capsys):
+    overrides = [*LOCAL, *start(tiny_weights, uvo, "data.validation.root=."), f"out={tmp_path / 'dry'}"]
+    assert main(["finetune", "--dry-run", *overrides]) == 0
+    said = capsys.readouterr().out
+    assert "h for 1 steps of 2 images" in said and "validation: " in said
+    assert not (tmp_path / "dry").exists()
+
+
+def test_crops_join_each_frame(tiny_weights, uvo, tmp_path):
+    crops = ["data.crops=1", "test.crops=4", "data.validation.root=.", "trainer.validate_every=1"]
+    weights = finetune(tmp_path, *start(tiny_weights, uvo, *crops))
+    assert cropformer.load(weights).settings.crops == 4
+    assert logged(tmp_path, "val/AP")
+
+
+def test_images_train_beside_clips(tiny_weights, uvo, tmp_path):
+    make_coco_tree(tmp_path / "both" / "coco")
+    (tmp_path / "both" / "uvo").symlink_to(uvo)
+    sets = (
+        "data.sets=[{root: uvo, weight: 0.5, options: {kind: dense, task: entity}},"
+        "{root: coco, dataset: coco, weight: 0.5, options: {split: train, task: entity}}]"
+    )
+    path = finetune(tmp_path / "run", *start(tiny_weights, tmp_path / "both", sets, "batch.total=8"))
+    assert all(tensor.isfinite().all() for tensor in state(path).values() if tensor.is_floating_point())
+
+
+# --- the model
+
+
+def test_a_mask2former_gets_the_association_that_is_named(plain_weights, uvo, tmp_path, capsys):
+    path = finetune(tmp_path / "run", *start(plain_weights, uvo, "optimisation.lr=0"))
+    assert cropformer.load(path).architecture.association == "cross+self+feedforward"
+    assert "re-initialised association (" in capsys.readouterr().out
+    before, after = state(plain_weights), state(path)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    learned = finetune(tmp_path / "learned", *start(plain_weights, uvo, "model.association=learned"))
+    assert cropformer.load(learned).architecture.association == "learned"
+
+
+def test_a_mask2former_learns_from_single_frames_as_it_is(plain_weights, uvo, tmp_path):
+    alone = ["data.clip.frames=1", "data.validation.root=.", "trainer.validate_every=1"]
+    path = finetune(tmp_path / "run", *start(plain_weights, uvo, *alone))
+    assert cropformer.load(path).architecture.association == "none"
+    (validated,) = logged(tmp_path / "run", "val/AP")
+    where = ["recipe=uvo_dense", f"data.root={uvo}", "clip.window=1", "clip.overlap=0"]
+    assert evaluate(tmp_path / "scored", path, *where)["AP"] == pytest.approx(validated, abs=1e-6)
+
+
+def test_weights_for_the_control_are_public_for_the_same_model():
+    assert named_weights("entityseg", model="swin_l") == "cropformer_swin_large_w7_3x"
+    for model in ("swin_l", "mask2former_swin_l"):
+        assert "swin-large-coco-panoptic" in named_weights("coco_panoptic", model=model)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.association=none"], "set data.crops=0 and test.crops=0 and data.clip.frames=1"),
+        (["data.feature_cache=features"], "data.feature_cache keeps the features of images, not of clips"),
+        (["data.clip.frames=0"], "give data.clip.frames of 1 or more"),
+        (["data.clip.stride=2"], "stride"),
+    ],
+)
+def test_settings_that_make_no_sense_for_clips_are_one_sentence(overrides, message, plain_weights, uvo, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run_finetune([*LOCAL, *start(plain_weights, uvo, *overrides), f"out={tmp_path}"])
+
+
+# --- the run
+
+
+class PowerCut(Exception):
+    """Ends a run in the middle."""
+
+
+@pytest.fixture
+def one_thread():
+    """Sums in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny_weights, uvo, tmp_path, monkeypatch):
+    """With a validation on the way."""
+    watched = ["data.validation.root=.", "trainer.validate_every=2", "trainer.checkpoint_every=2"]
+    settings = start(tiny_weights, uvo, "batch.at_once=1", *watched, steps=4)
+    whole = state(finetune(tmp_path / "whole", *settings))
+    original, calls = EntityTraining.on_before_optimizer_step, []
+
+    def cut(module: EntityTraining, optimizer: torch.optim.Optimizer) -> None:
+        calls.append(optimizer)
+        if len(calls) == 4:
+            raise PowerCut
+        original(module, optimizer)
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(EntityTraining, "on_before_optimizer_step", cut)
+        run_finetune([*LOCAL, *settings, f"out={tmp_path / 'cut'}"])
+    assert steps_behind(last_checkpoint(tmp_path / "cut")) == 2
+    resumed = state(finetune(tmp_path / "cut", *settings))
+    assert resumed.keys() == whole.keys()
+    assert not [name for name in whole if not resumed[name].equal(whole[name])]
