@@ -1,7 +1,7 @@
 """Each task of clips for real: what is fine-tuned from the bundled weights on two clips knows their tracks by heart.
 
-All by command. The settings stand in for a GPU and days: views of 128 pixels, two frames of each clip in a step, a frozen
-backbone, a learning rate of 1e-3, less than a hundred steps. A minute or two of CPU each.
+All by command. The settings stand in for a GPU and days: views of 128 pixels, two frames of each clip in a step, a
+frozen backbone, a learning rate of 1e-3, less than a hundred steps. A minute or two of CPU each.
 """
 
 import pytest
