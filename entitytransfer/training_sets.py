@@ -52,7 +52,7 @@ def open_sets(data: DataOptions) -> TrainingSets:
     builders = {open_adapter(source.dataset, source.options).build_target for source in data.sets}
     if len(builders) > 1:
         names = ", ".join(dict.fromkeys(source.dataset for source in data.sets))
-        raise InputError(f"the datasets {names} build their targets each in its own way; train on one of them at a time")
+        raise InputError(f"the datasets {names} build their targets each in its own way; train on one at a time")
     return TrainingSets(samples, samples[0].classes, builders.pop(), judgement)
 
 

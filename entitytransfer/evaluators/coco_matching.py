@@ -57,7 +57,7 @@ def _matches(outcomes: Sequence, num_thresholds: int) -> Matches:
     return Matches(
         scores=np.array(scores[0]),
         is_matched=np.array(detections, dtype=np.int64).reshape(shape) > 0,  # [A,TD] -> [A,T,D]
-        is_ignored=np.array(is_ignored, dtype=bool).reshape(shape),
+        is_ignored=np.frombuffer(b"".join(map(bytes, is_ignored)), dtype=bool).reshape(shape),
         num_truths=(~np.array(is_ignored_truth, dtype=bool)).sum(axis=1),
         is_taken=np.array(truths, dtype=np.int64).reshape(shape) > 0,
     )

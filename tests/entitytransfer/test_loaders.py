@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from cropformer import InputError, TestSettings, TrainingBatch
 from cropformer.backbones.resnet import ResNet
+from entitytransfer import loaders
 from entitytransfer.adapter import SampleSet
 from entitytransfer.classes import ENTITY
 from entitytransfer.datasets import coco
@@ -192,6 +194,6 @@ def test_what_does_not_fit_is_one_sentence(act, message):
 
 
 def test_an_empty_set_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(loaders, "open_dataset", lambda name: SimpleNamespace(read=lambda root: []))
+    monkeypatch.setattr(loaders, "open_adapter", lambda name, options: SimpleNamespace(read=lambda root: []))
     with pytest.raises(InputError, match="holds no annotated image; check its annotation file"):
         load(options())
