@@ -55,8 +55,8 @@ class PixelFeatures:
             target.copy_(source)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> PixelFeatures:
-        levels = tuple(map(function, self.levels))
-        return PixelFeatures(levels, *map(function, self._planes()[len(levels) :]))
+        fine = None if self.fine_features is None else function(self.fine_features)
+        return PixelFeatures(tuple(map(function, self.levels)), function(self.mask_features), fine)
 
     def _planes(self) -> tuple[Tensor, ...]:
         fine = () if self.fine_features is None else (self.fine_features,)

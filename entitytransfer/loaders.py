@@ -248,7 +248,7 @@ def _cached(
     data: DataOptions, samples: Sequence[Sample], model: torch.nn.Module, *, build_target: BuildTarget
 ) -> CachedSamples:
     frozen = not any(parameter.requires_grad for parameter in model.backbone.parameters())
-    if getattr(model, "fine_level", None) is not None:
+    if model.fine_level is not None:
         raise InputError(
             "data.feature_cache keeps features without their pixels, which the fine level reads; leave the cache out, or "
             "set model.fine_level=false"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -44,6 +45,11 @@ def load_model(name: str, weights: str, count_classes: Callable[[Weights], int])
             f"{weights} is no file of weights of {name}; give another, or its architecture as peer_options.model."
         ) from error
     return model.eval()
+
+
+def to_pixels(image: np.ndarray, device: torch.device) -> Tensor:
+    """A photo uint8 RGB [H,W,3] as float [3,H,W] on 0..1, on a device."""
+    return torch.tensor(image, device=device).permute(2, 0, 1) / 255  # [H,W,3] -> [3,H,W]
 
 
 def _read(path: str) -> Weights:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import normalize, resize, to_tensor
+from torchvision.transforms.functional import normalize, resize
 
 from cropformer import Entities, rle
 from entitytransfer.adapter import Head
 from entitytransfer.peers import Peer, interpreted
-from entitytransfer.peers._torchvision import Weights, load_model
+from entitytransfer.peers._torchvision import Weights, load_model, to_pixels
 
 TASKS = ("entity", "semantic")
 
@@ -45,7 +45,7 @@ def build(
 
     @torch.inference_mode()
     def predict(image: np.ndarray) -> Entities:
-        pixels = normalize(resize(to_tensor(image).to(device), [short_side]), _MEAN, _STD)
+        pixels = normalize(resize(to_pixels(image, device), [short_side]), _MEAN, _STD)
         logits = network(pixels[None])["out"][0]  # [1,K,h,w] -> [K,h,w]
         return interpreted(label_entities(logits, image.shape[:2]), head)
 

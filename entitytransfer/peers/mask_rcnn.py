@@ -6,13 +6,12 @@ Source: He et al., "Mask R-CNN" (2017).
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import to_tensor
 
 from cropformer import Entities, rle
 from entitytransfer.adapter import Head
 from entitytransfer.classes import Classes
 from entitytransfer.peers import Peer, interpreted
-from entitytransfer.peers._torchvision import Weights, load_model
+from entitytransfer.peers._torchvision import Weights, load_model, to_pixels
 
 TASKS = ("entity", "instance")
 
@@ -53,7 +52,7 @@ def build(
 
     @torch.inference_mode()
     def predict(image: np.ndarray) -> Entities:
-        return interpreted(_entities(network, to_tensor(image).to(device), labels), head)
+        return interpreted(_entities(network, to_pixels(image, device), labels), head)
 
     return Peer(network, predict, num_classes=int(labels.max()) + 1, libraries=("torchvision",))
 

@@ -138,6 +138,7 @@ def test_processes_share_validation_without_duplicates(world_size):
 def frozen() -> torch.nn.Module:
     model = torch.nn.Module()
     model.backbone = ResNet((1, 1, 1, 1), stem=8, width=4, channels=8).requires_grad_(False)
+    model.fine_level = None
     return model
 
 
@@ -160,6 +161,13 @@ def test_a_cache_needs_views_that_stay_the_same(tmp_path, chosen):
     data = options(feature_cache=str(tmp_path), **chosen)
     with pytest.raises(InputError, match="or leave the cache out"):
         training_loader(data, opened(data), frozen(), steps=1)
+
+
+def test_a_cache_has_no_pixels_for_a_fine_level(tmp_path):
+    data, fine = options(feature_cache=str(tmp_path)), frozen()
+    fine.fine_level = torch.nn.Identity()
+    with pytest.raises(InputError, match="keeps features without their pixels, which the fine level reads; leave the"):
+        training_loader(data, opened(data), fine, steps=1)
 
 
 def test_a_cache_needs_a_frozen_backbone(tmp_path):

@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -92,17 +93,20 @@ SAVE = {"sam": save_sam, "mask2former": save_mask2former, "mask_rcnn": save_mask
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], str]:
-    """Where random weights of a peer lie, made once for each number of classes."""
+def weights() -> Iterator[Callable[[str, int], str]]:
+    """Where random weights of a peer lie, made once for each number of classes; all half a gigabyte of them goes."""
     made: dict[tuple[str, int], str] = {}
 
     def find(name: str, classes: int = 3) -> str:
         if (name, classes) not in made:
             torch.manual_seed(0)
-            made[name, classes] = str(SAVE[name](tmp_path_factory.mktemp(f"{name}{classes}"), classes))
+            folder = Path(root) / f"{name}{classes}"
+            folder.mkdir()
+            made[name, classes] = str(SAVE[name](folder, classes))
         return made[name, classes]
 
-    return find
+    with TemporaryDirectory() as root:
+        yield find
 
 
 @pytest.fixture
@@ -203,7 +207,7 @@ def test_mask_rcnn_gives_the_masks_of_the_library(build, weights, photo):
     model = get_model("maskrcnn_resnet50_fpn", weights=None, weights_backbone=None, num_classes=4, **sizes).eval()
     model.load_state_dict(torch.load(weights("mask_rcnn")))
     with torch.inference_mode():
-        (expected,) = model([to_tensor(photo)])
+        (expected,) = model([to_tensor(photo.copy())])
     found = build("mask_rcnn", InstanceHead(THREE)).predict(photo)
     assert len(found) == 20
     np.testing.assert_array_equal(found.masks(), expected["masks"][:, 0].numpy() > 0.5)
@@ -221,7 +225,7 @@ def test_mask_rcnn_gives_the_masks_of_the_library(build, weights, photo):
 def test_deeplabv3_gives_the_label_map_of_the_library(build, weights, photo):
     model = get_model(MOBILE["model"], weights=None, weights_backbone=None, num_classes=3, aux_loss=True).eval()
     model.load_state_dict(torch.load(weights("deeplabv3"))["model"])
-    pixels = normalize(resize(to_tensor(photo), [64]), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    pixels = normalize(resize(to_tensor(photo.copy()), [64]), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.inference_mode():
         logits = F.interpolate(model(pixels[None])["out"], photo.shape[:2], mode="bilinear")[0]
     labels = logits.argmax(0).numpy()
@@ -284,7 +288,7 @@ def test_zeroshot_measures_a_peer(name, weights, photos, tmp_path, capsys):
     ],
 )
 def test_evaluate_scores_a_peer_on_its_task(name, dataset, task, metric, files, weights, tmp_path):
-    options = {"task": task, "split": {"coco": "val", "ade20k": "validation"}[dataset]}
+    options = {"task": task, "split": "val"}
     root = {"coco": make_coco_tree, "ade20k": make_ade20k_tree}[dataset](tmp_path / "set", photos=1, val=1)
     classes = len(open_set(SetSource(str(root), dataset, options=options)).classes)
     data = [f"data.root={root}", f"data.dataset={dataset}", *(f"+data.options.{k}={v}" for k, v in options.items())]
