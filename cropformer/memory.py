@@ -63,7 +63,7 @@ class NetworkMemory:
     def estimate(
         cls, size_hw: tuple[int, int], *, views: int, channels: int, fine_level: bool = False
     ) -> NetworkMemory:
-        """For ``views`` = T views of a size in pixels and a decoder of ``channels`` = C, with or without a fine level."""
+        """For ``views`` = T views of a size in pixels and a decoder of ``channels`` = C, maybe with a fine level."""
         plane = math.prod(size_hw) // 16 * channels * FLOAT_BYTES
         levels = plane // 4 + plane // 16 + plane // 64
         # mask features, levels, keys, values, mask features at their sizes; projected keys and values of the largest

@@ -25,8 +25,8 @@ class CropFormer(nn.Module):
         query_decoder: pixel features to queries; used for each view alone and for all views together.
         association: image-level states [B,T,Q,C] to batch-level states [B,Q,C]; without it the model is a plain
             Mask2Former.
-        fine_level: mask features [B,C,H/4,W/4] and pixels [B,3,H,W] to mask features [B,C,H/2,W/2], which masks are then
-            made of; without it masks are at stride 4.
+        fine_level: mask features [B,C,H/4,W/4] and pixels [B,3,H,W] to those [B,C,H/2,W/2] that masks are then made of;
+            without it masks are at stride 4.
         batch_layers: layers of the query decoder that batch-level queries go through; None for all.
 
     Raises:

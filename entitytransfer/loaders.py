@@ -247,12 +247,12 @@ def _report_empty(sources: Sequence[SetSource], sets: Sequence[Sequence[Sample]]
 def _cached(
     data: DataOptions, samples: Sequence[Sample], model: torch.nn.Module, *, build_target: BuildTarget
 ) -> CachedSamples:
-    frozen = not any(parameter.requires_grad for parameter in model.backbone.parameters())
     if model.fine_level is not None:
         raise InputError(
-            "data.feature_cache keeps features without their pixels, which the fine level reads; leave the cache out, or "
-            "set model.fine_level=false"
+            "data.feature_cache keeps features without their pixels, which the fine level reads; leave the cache out, "
+            "or set model.fine_level=false"
         )
+    frozen = not any(parameter.requires_grad for parameter in model.backbone.parameters())
     fixed = data.augmentation == "crops" and data.crop_type != "random" and not data.color_jitter
     if not frozen or not fixed or len(data.short_sides) != 1:
         raise InputError(

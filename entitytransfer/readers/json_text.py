@@ -70,6 +70,7 @@ class JsonText:
 
     def _take_window(self, take: Take) -> None:
         """Hand over values of a list as long as they and a comma after them are in the window: most of a long list."""
+        self.next_character()  # passes over blanks
         text, place, start = self._text, self._place, self._byte
         is_ascii = text.isascii()
         while True:

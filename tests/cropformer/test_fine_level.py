@@ -67,7 +67,7 @@ def test_a_fresh_one_only_resizes_masks(tiny_model, fine_model, photo, crops):
 
 def test_entities_of_a_fresh_one_differ_along_their_outlines_only(tiny_model, fine_model, photo):
     plain, fine = tiny_model.segment(photo, overlap=True), fine_model.segment(photo, overlap=True)
-    ours, theirs = (dict(zip(found.query_ids.tolist(), found.masks)) for found in (fine, plain))
+    ours, theirs = (dict(zip(found.query_ids.tolist(), found.masks())) for found in (fine, plain))
     assert len(plain) > 3
     assert ours.keys() == theirs.keys()
     assert all((ours[query] ^ theirs[query]).mean() < 0.04 for query in ours)

@@ -20,7 +20,7 @@ from .finetuning import LOCAL, RECIPES, evaluate, finetune, logged
 
 SMALL = [
     *("data.canvas=64", "data.short_sides=[64]", "data.max_side=96", "test.short_side=64", "test.max_side=96"),
-    *("batch.total=2", "batch.at_once=2", "loss.points=64"),
+    *("batch.total=2", "batch.at_once=2", "loss.points=64", "data.scales=[0.9,1.1]"),
 ]
 
 
@@ -48,10 +48,10 @@ def state(path: Path) -> dict[str, torch.Tensor]:
 def test_every_recipe_learns_and_is_scored_as_it_was_validated(recipe, tiny_weights, tmp_path):
     make_tree, metric = RECIPES[recipe]
     where = [f"recipe={recipe}", f"data.root={make_tree(tmp_path / 'data')}"]
-    learning = ["optimisation.lr=1e-3", "optimisation.clip_norm=1", "trainer.max_steps=20", "trainer.validate_every=20"]
+    learning = ["optimisation.lr=1e-3", "optimisation.clip_norm=1", "trainer.max_steps=30", "trainer.validate_every=30"]
     run = tmp_path / "run"
     weights = finetune(run, *where, *SMALL, *learning, f"init={tiny_weights}")
-    first, last = logged(run, "loss")
+    first, _, last = logged(run, "loss")
     assert last < first
     (validated,) = logged(run, f"val/{metric}")
     assert evaluate(tmp_path / "scored", weights, *where)[metric] == pytest.approx(validated, abs=1e-6)
@@ -110,7 +110,8 @@ def test_sets_of_different_classes_are_one_sentence(coco, tiny_weights, tmp_path
 
 
 def test_sets_that_are_learnt_differently_are_one_sentence(coco, tiny_weights, tmp_path, monkeypatch):
-    (tmp_path / "other.py").write_text(
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "sets.py").write_text(
         "from dataclasses import replace\n"
         "from entitytransfer.datasets import coco\n"
         "read, built = coco.read, lambda sample, cuts: coco.adapter().build_target(sample, cuts)\n"
@@ -119,8 +120,8 @@ def test_sets_that_are_learnt_differently_are_one_sentence(coco, tiny_weights, t
     )
     monkeypatch.syspath_prepend(tmp_path)
     options = "options: {split: train, task: entity}"
-    sets = f"data.sets=[{{root: ., dataset: coco, {options}}}, {{root: ., dataset: other, {options}}}]"
-    with pytest.raises(InputError, match="the datasets coco, other build their targets each in its own way"):
+    sets = f"data.sets=[{{root: ., dataset: coco, {options}}}, {{root: ., dataset: own.sets, {options}}}]"
+    with pytest.raises(InputError, match="the datasets coco, own.sets build their targets each in its own way"):
         run_finetune([*start(tiny_weights, coco), "recipe=coco_entity", sets, f"out={tmp_path / 'run'}"])
 
 
