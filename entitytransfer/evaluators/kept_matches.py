@@ -29,19 +29,10 @@ class _Units:
     truths: np.ndarray
 
     @classmethod
-    def one(cls, unit: int, matches: Mapping[int, Matches], *, num_areas: int, num_thresholds: int) -> "_Units":
-        """A single unit, by the index of the class."""
+    def one(cls, unit: int, matches: Mapping[int, Matches], types: tuple[np.dtype, np.dtype]) -> "_Units":
+        """A single unit, by the index of the class, with the types of both tables, which all units share."""
         counts = [len(one.scores) for one in matches.values()]
-        num_bytes = -(-2 * num_thresholds // 8)
-        types = [
-            ("unit", "i4"),
-            ("class", "i4"),
-            ("rank", "i4"),
-            ("score", "f8"),
-            ("flags", "u1", (num_areas, num_bytes)),
-        ]
-        detections = np.empty(sum(counts), dtype=types)
-        truths = np.empty(len(matches), dtype=[("unit", "i4"), ("class", "i4"), ("count", "i8", (num_areas,))])
+        detections, truths = (np.empty(count, dtype) for count, dtype in zip((sum(counts), len(matches)), types))
         detections["unit"] = truths["unit"] = unit
         truths["class"] = list(matches)
         detections["class"] = np.repeat(truths["class"], counts)
@@ -55,14 +46,14 @@ class _Units:
         return cls(detections, truths)
 
     @classmethod
-    def joined(cls, parts: Sequence["_Units"]) -> "_Units":
-        """All of them, the detections by class and the best of each class first, of equal ones those of the first unit.
+    def together(cls, parts: Sequence["_Units"]) -> "_Units":
+        """All of them; the units of each part must come after those of the part before it."""
+        return cls(*(np.concatenate(tables) for tables in zip(*((one.detections, one.truths) for one in parts))))
 
-        The units of each part must come after those of the part before it.
-        """
-        detections = np.concatenate([one.detections for one in parts])
-        order = np.lexsort((-detections["score"], detections["class"]))
-        return cls(detections[order], np.concatenate([one.truths for one in parts]))
+    def best_first(self) -> "_Units":
+        """The detections by class and the best of each class first, of equal ones those of the first unit."""
+        order = np.lexsort((-self.detections["score"], self.detections["class"]))
+        return _Units(self.detections[order], self.truths)
 
     def after(self, count: int) -> "_Units":
         """The same as units that come after so many others."""
@@ -84,14 +75,15 @@ class KeptMatches:
 
     def __init__(self, num_classes: int, *, num_areas: int, num_thresholds: int, max_dets: Sequence[int]) -> None:
         self._num_classes = num_classes
-        self._sizes = {"num_areas": num_areas, "num_thresholds": num_thresholds}
+        self._num_areas, self._num_thresholds = num_areas, num_thresholds
         self._max_dets = tuple(max_dets)
-        self._parts = [_Units.one(0, {}, **self._sizes)]
+        self._types = _types(num_areas, num_thresholds)
+        self._parts = [_Units.one(0, {}, self._types)]
         self._num_units = 0
 
     def add(self, matches: Mapping[int, Matches]) -> None:
         """Keep the matches of one more unit, by the index of the class; a class that it does not have stays out."""
-        self._parts.append(_Units.one(self._num_units, matches, **self._sizes))
+        self._parts.append(_Units.one(self._num_units, matches, self._types))
         self._num_units += 1
 
     def extend(self, others: Iterable["KeptMatches"]) -> None:
@@ -112,10 +104,10 @@ class KeptMatches:
         if units is not None:
             repeats = np.bincount(units, minlength=self._num_units)
             detections = _repeated(detections, repeats)
-        num_truths = np.zeros((self._num_classes, self._sizes["num_areas"]), dtype=np.int64)
+        num_truths = np.zeros((self._num_classes, self._num_areas), dtype=np.int64)
         np.add.at(num_truths, kept.truths["class"], repeats[kept.truths["unit"]][:, None] * kept.truths["count"])
         bounds = np.searchsorted(detections["class"], np.arange(self._num_classes + 1))
-        shape = self._sizes["num_thresholds"], *num_truths.shape, len(self._max_dets)
+        shape = self._num_thresholds, *num_truths.shape, len(self._max_dets)
         precision = np.full((shape[0], len(RECALL_LEVELS), *shape[1:]), -1.0)
         recall = np.full(shape, -1.0)
         for index, counts in enumerate(num_truths):
@@ -126,13 +118,12 @@ class KeptMatches:
     def recall_of_each(self) -> np.ndarray:
         """Recall of every unit by itself [U,T,K,A,M], -1 where it has no ground truth of a class."""
         kept = self._joined()
-        num_areas, num_thresholds = self._sizes.values()
-        num_truths = np.zeros((self._num_units, 1, self._num_classes, num_areas, 1), dtype=np.int64)
+        num_truths = np.zeros((self._num_units, 1, self._num_classes, self._num_areas, 1), dtype=np.int64)
         num_truths[kept.truths["unit"], 0, kept.truths["class"], :, 0] = kept.truths["count"]
-        found = np.zeros((self._num_units, num_thresholds, *num_truths.shape[2:-1], len(self._max_dets)))
-        for area in range(num_areas):
-            is_right = np.unpackbits(kept.detections["flags"][:, area], axis=-1, count=num_thresholds)  # [D,T]
-            rows, thresholds = np.nonzero(is_right)
+        found = np.zeros((self._num_units, self._num_thresholds, *num_truths.shape[2:-1], len(self._max_dets)))
+        for area in range(self._num_areas):
+            is_right = _unpack(kept.detections["flags"][:, area].T, np.arange(self._num_thresholds))
+            thresholds, rows = np.nonzero(is_right)
             some = kept.detections[["unit", "class", "rank"]][rows]
             for column, limit in enumerate(self._max_dets):
                 best = np.flatnonzero(some["rank"] < limit)
@@ -141,7 +132,8 @@ class KeptMatches:
 
     def _joined(self) -> _Units:
         if len(self._parts) > 1:
-            self._parts = [_Units.joined(self._parts)]
+            self._parts = [_Units.together(self._parts)]  # lets go of the parts before it is sorted
+            self._parts = [self._parts[0].best_first()]
         return self._parts[0]
 
     def _accumulate_class(
@@ -150,12 +142,19 @@ class KeptMatches:
         """Fill in precision [T,R,A,M] and recall [T,A,M] of one class, whose detections come best first."""
         best = [np.flatnonzero(detections["rank"] < limit) for limit in self._max_dets]
         for area in np.flatnonzero(num_truths):
-            flags = np.unpackbits(detections["flags"][:, area], axis=-1, count=2 * len(recall)).view(bool)
-            is_right, is_wrong = flags.T.reshape(2, len(recall), -1)  # [D,2T] -> [2T,D] -> [2,T,D]
-            for some in _blocks(*is_right.shape):
+            flags = np.ascontiguousarray(detections["flags"][:, area].T)  # [bytes,D]
+            for some in _blocks(len(recall), len(detections)):
+                is_right, is_wrong = (_unpack(flags, some + shift) for shift in (0, len(recall)))
                 for column, rows in enumerate(best):
-                    of_both = np.take(is_right[some], rows, axis=1), np.take(is_wrong[some], rows, axis=1)
+                    of_both = np.take(is_right, rows, axis=1), np.take(is_wrong, rows, axis=1)
                     precision[some, :, area, column], recall[some, area, column] = _curve(*of_both, num_truths[area])
+
+
+def _types(num_areas: int, num_thresholds: int) -> tuple[np.dtype, np.dtype]:
+    """Of the detections and the ground truths of `_Units`."""
+    flags = ("flags", "u1", (num_areas, -(-2 * num_thresholds // 8)))
+    detections = [("unit", "i4"), ("class", "i4"), ("rank", "i4"), ("score", "f8"), flags]
+    return np.dtype(detections), np.dtype([("unit", "i4"), ("class", "i4"), ("count", "i8", (num_areas,))])
 
 
 def _pack(matches: Matches) -> np.ndarray:
@@ -163,6 +162,12 @@ def _pack(matches: Matches) -> np.ndarray:
     is_right = matches.is_matched & ~matches.is_ignored
     is_wrong = ~matches.is_matched & ~matches.is_ignored
     return np.packbits(np.concatenate([is_right, is_wrong], axis=1).transpose(2, 0, 1), axis=-1)  # [A,2T,D] -> [D,A,2T]
+
+
+def _unpack(flags: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Some of the bits of flags, bool [bits,D] from uint8 [bytes,D]."""
+    shifts = (7 - bits % 8).astype(np.uint8)
+    return (flags[bits // 8] >> shifts[:, None] & 1).view(bool)
 
 
 def _repeated(detections: np.ndarray, repeats: np.ndarray) -> np.ndarray:
@@ -176,10 +181,10 @@ def _repeated(detections: np.ndarray, repeats: np.ndarray) -> np.ndarray:
     return detections[rows[np.lexsort((copies, groups[rows]))]]
 
 
-def _blocks(num_thresholds: int, num_detections: int) -> list[slice]:
+def _blocks(num_thresholds: int, num_detections: int) -> list[np.ndarray]:
     """All thresholds at once for few detections, one by one for many, so that temporaries stay small."""
     step = max(1, _BLOCK // max(num_detections, 1))
-    return [slice(start, start + step) for start in range(0, num_thresholds, step)]
+    return [np.arange(start, min(start + step, num_thresholds)) for start in range(0, num_thresholds, step)]
 
 
 def _curve(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int) -> tuple[np.ndarray, np.ndarray]:
