@@ -182,13 +182,13 @@ def _spelled_out(name: str, overrides: Sequence[str]) -> list[str]:
     places = ("data.options", "data.validation.options") if name == "evaluate" else ("data.options",)
     spelled_out = []
     for text in overrides:
-        key = text.partition("=")[0].partition(".")[0]
+        key = text.partition("=")[0]
         if key in _OF_DATA:
             spelled_out.append(f"data.{text}")
-        elif key in known or not key.isidentifier():
-            spelled_out.append(text)
-        else:
+        elif key.isidentifier() and key not in known:
             spelled_out += [f"++{place}.{text}" for place in places]
+        else:
+            spelled_out.append(text)
     return spelled_out
 
 
