@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
+# What comes after `python -m benchmarks.`, in this order.
 BENCHMARKS := network inference deformable_attention fusion memory training loader \
-	scoring scoring_video_panoptic scoring_maps plots
+	scoring 'scoring --memory' scoring_video_panoptic scoring_maps plots
 
 # Idle OpenMP threads spin unless told to sleep, which on shared cores makes everything several times slower.
 export OMP_WAIT_POLICY ?= PASSIVE

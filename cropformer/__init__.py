@@ -4,7 +4,7 @@
     masks ─▶ crop_target ─▶ Target ─▶ cropformer_losses(Queries, Target) ─▶ losses
 
 Shapes everywhere: B images, T views (index 0 = full view), F frames, Q queries, K classes, C channels,
-H and W image pixels, h and w the stride-4 grid, N entities, P sampled points.
+H and W image pixels, h and w the grid of masks (stride 4, or 2 with a fine level), N entities, P sampled points.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -84,6 +84,7 @@ class Architecture:
             from the object tokens as VITA does.
         heads: attention heads, the same everywhere.
         points: points that a head reads on a level.
+        fine_level: whether masks are made at stride 2 rather than 4, see ``FineLevel``.
     """
 
     backbone: str
@@ -101,6 +102,7 @@ class Architecture:
     batch_layers: int | None = None
     heads: int = 8
     points: int = 4
+    fine_level: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an association that nobody can build."""
@@ -156,6 +158,7 @@ def infer_architecture(shapes: Shapes, path: str | Path) -> Architecture:
             encoder_feedforward=shapes["pixel_decoder.layers.0.feedforward.linear1.weight"][0],
             decoder_layers=_count(shapes, r"query_decoder\.layers\.(\d+)\."),
             decoder_feedforward=shapes["query_decoder.layers.0.feedforward.linear1.weight"][0],
+            fine_level="fine_level.output.weight" in shapes,
             **_infer_association(shapes),
         )
     except KeyError as error:

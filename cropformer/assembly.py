@@ -8,6 +8,7 @@ from torch import nn
 
 from .architecture import Architecture, BackboneNumbers, HorNetNumbers, ResNetNumbers, SwinNumbers, TestSettings
 from .association import Association
+from .fine_level import FineLevel
 from .learned_queries import LearnedQueries
 from .object_tokens import ObjectTokenDecoder
 from .pixel_decoder import PixelDecoder
@@ -41,8 +42,9 @@ def build(
         feedforward=a.decoder_feedforward,
     )
     parts = (backbone, pixel_decoder, query_decoder, build_association(a))
+    fine_level = FineLevel(a.channels) if a.fine_level else None
     settings = settings or TestSettings(crops=_default_crops(a))
-    return EntitySegmenter(*parts, architecture=a, settings=settings, classes=classes)
+    return EntitySegmenter(*parts, architecture=a, settings=settings, classes=classes, fine_level=fine_level)
 
 
 def _default_crops(architecture: Architecture) -> int:

@@ -129,11 +129,11 @@ class ClipPredictor:
 def _join(earlier: _Seen, later: _Seen) -> _Seen:
     features = join_features([earlier.features, later.features])
     singles = [replace(part.per_view, intermediate=()) for part in (earlier, later)]
-    per_view = join_queries(singles, features.mask_features[:, None])  # [T,C,h,w] -> [T,1,C,h,w]
+    per_view = join_queries(singles, features.finest[:, None])  # [T,C,h,w] -> [T,1,C,h,w]
     return _Seen(join_frames(earlier.views, later.views), features, per_view)
 
 
 def _alone(per_view: Queries, features: PixelFeatures, *, start: int) -> Queries:
     """The last of the prediction set's views, whose features are ``features``; without the sets before it."""
     names = ("embeddings", "class_logits", "mask_embeddings")
-    return Queries(*(getattr(per_view, name)[start:].clone() for name in names), features.mask_features[:, None])
+    return Queries(*(getattr(per_view, name)[start:].clone() for name in names), features.finest[:, None])

@@ -36,6 +36,7 @@ class ImagePredictor(CropFormer):
         architecture: the numbers it was built from, saved with its weights.
         settings: test size, crops and score threshold that come with the weights; arguments override them.
         classes: what its labels mean, saved with its weights: plain lists by name, "names" among them. None if unknown.
+        fine_level: see ``CropFormer``.
 
     Raises:
         InputError: if the numbers do not fit together.
@@ -51,8 +52,10 @@ class ImagePredictor(CropFormer):
         architecture: Architecture,
         settings: TestSettings,
         classes: dict[str, list[Any]] | None = None,
+        fine_level: nn.Module | None = None,
     ) -> None:
-        super().__init__(backbone, pixel_decoder, query_decoder, association, batch_layers=architecture.batch_layers)
+        parts = (backbone, pixel_decoder, query_decoder, association)
+        super().__init__(*parts, fine_level=fine_level, batch_layers=architecture.batch_layers)
         check_crop_ratio(settings.crop_ratio)
         self.architecture = architecture
         self.settings = settings
@@ -169,7 +172,8 @@ class ImagePredictor(CropFormer):
 
     def _memory(self, canvas: torch.Size) -> NetworkMemory:
         """What views [...,T,3,H,W] need."""
-        return NetworkMemory.estimate(canvas[-2:], views=canvas[-4], channels=self.pixel_decoder.channels)
+        numbers = {"views": canvas[-4], "channels": self.pixel_decoder.channels}
+        return NetworkMemory.estimate(canvas[-2:], **numbers, fine_level=self.fine_level is not None)
 
     @torch.inference_mode()
     def _predict_views(

@@ -132,13 +132,22 @@ class MLP(nn.Module):
 class ConvNorm(nn.Module):
     """Convolution and 32-group GroupNorm, with or without a bias and a ReLU."""
 
-    def __init__(self, in_channels: int, channels: int, *, kernel: int, bias: bool = False, relu: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        kernel: int,
+        stride: int = 1,
+        bias: bool = False,
+        relu: bool = False,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2, bias=bias)
         self.norm = nn.GroupNorm(32, channels)
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,C_in,h,w] to [B,C,h,w]."""
+        """[B,C_in,h,w] to [B,C,h,w], with a stride to as much smaller planes."""
         x = self.norm(self.conv(x).float())  # what lies between matrix products stays in fp32 under autocast
         return F.relu(x, inplace=True) if self.relu else x

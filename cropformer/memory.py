@@ -17,6 +17,7 @@ VIEWS_AT_ONCE = 8  # more do not make an accelerator faster
 FLOAT_BYTES = 4
 TEMPORARIES = 256 * 2**20  # bytes that fusion and heads take unless told otherwise
 TEMPORARY_PLANES = 6  # stride-4 maps of C channels that one view needs while it is encoded; measured with Swin-T
+FINE_TEMPORARY_PLANES = 12  # the same with a fine level, whose maps are four times as large
 
 
 def parse_memory(bound: str | int | None) -> int | None:
@@ -59,13 +60,17 @@ class NetworkMemory:
     encoding: int
 
     @classmethod
-    def estimate(cls, size_hw: tuple[int, int], *, views: int, channels: int) -> NetworkMemory:
-        """For ``views`` = T views of a size in pixels and a decoder of ``channels`` = C."""
+    def estimate(
+        cls, size_hw: tuple[int, int], *, views: int, channels: int, fine_level: bool = False
+    ) -> NetworkMemory:
+        """For ``views`` = T views of a size in pixels and a decoder of ``channels`` = C, maybe with a fine level."""
         plane = math.prod(size_hw) // 16 * channels * FLOAT_BYTES
         levels = plane // 4 + plane // 16 + plane // 64
         # mask features, levels, keys, values, mask features at their sizes; projected keys and values of the largest
         kept = plane + 4 * levels + 2 * plane // 4
-        return cls(shared=views * kept, encoding=TEMPORARY_PLANES * plane)
+        if not fine_level:
+            return cls(shared=views * kept, encoding=TEMPORARY_PLANES * plane)
+        return cls(shared=views * (kept + 4 * plane), encoding=FINE_TEMPORARY_PLANES * plane)
 
     def images_at_once(self, bound: int | None, *, images: int) -> int:
         """How many of ``images`` go through the network together.

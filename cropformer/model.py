@@ -25,6 +25,8 @@ class CropFormer(nn.Module):
         query_decoder: pixel features to queries; used for each view alone and for all views together.
         association: image-level states [B,T,Q,C] to batch-level states [B,Q,C]; without it the model is a plain
             Mask2Former.
+        fine_level: mask features [B,C,H/4,W/4] and pixels [B,3,H,W] to those [B,C,H/2,W/2] that masks are then made of;
+            without it masks are at stride 4.
         batch_layers: layers of the query decoder that batch-level queries go through; None for all.
 
     Raises:
@@ -38,6 +40,7 @@ class CropFormer(nn.Module):
         query_decoder: QueryDecoder,
         association: nn.Module | None,
         *,
+        fine_level: nn.Module | None = None,
         batch_layers: int | None = None,
     ) -> None:
         super().__init__()
@@ -50,6 +53,7 @@ class CropFormer(nn.Module):
         self.pixel_decoder = pixel_decoder
         self.query_decoder = query_decoder
         self.association = association
+        self.fine_level = fine_level
         self.batch_layers = batch_layers
 
     def forward(self, views: Views, *, views_at_once: int = VIEWS_AT_ONCE) -> Queries:
@@ -69,16 +73,22 @@ class CropFormer(nn.Module):
         whatever was asked: more are no faster there, and so the result does not depend on the number.
         """
         if torch.is_grad_enabled():
-            return self.pixel_decoder(self.backbone(pixels))
+            return self._encode(pixels)
         size = 1 if pixels.device.type == "cpu" else views_at_once
         if len(pixels) <= size:
-            return self.pixel_decoder(self.backbone(pixels)).float()
+            return self._encode(pixels).float()
         features = None
         for start in range(0, len(pixels), size):
-            part = self.pixel_decoder(self.backbone(pixels[start : start + size]))
+            part = self._encode(pixels[start : start + size])
             features = part.empty(len(pixels)) if features is None else features
             features[start : start + size].copy_(part)
         return features
+
+    def _encode(self, pixels: Tensor) -> PixelFeatures:
+        features = self.pixel_decoder(self.backbone(pixels))
+        if self.fine_level is None:
+            return features
+        return replace(features, fine_features=self.fine_level(features.mask_features, pixels))
 
     def decode(self, features: PixelFeatures, *, views: int) -> Queries:
         """Pixel features of B*T views to queries of B images, T = ``views``.
@@ -91,7 +101,7 @@ class CropFormer(nn.Module):
         if self._together(features, parts=len(features) // views):
             return self._decode(features, views=views)
         images = [self._decode(features[i : i + views], views=views) for i in range(0, len(features), views)]
-        return join_queries(images, features.mask_features.unflatten(0, (-1, views)))  # [BT,C,h,w] -> [B,T,C,h,w]
+        return join_queries(images, features.finest.unflatten(0, (-1, views)))  # [BT,C,h,w] -> [B,T,C,h,w]
 
     def _together(self, features: PixelFeatures, *, parts: int) -> bool:
         """Whether the parts of a batch are decoded as one: on a CPU one by one is as fast, leaner and exact."""
@@ -106,7 +116,7 @@ class CropFormer(nn.Module):
         if self._together(features, parts=len(features)):
             return self.query_decoder(features)
         singles = [self.query_decoder(features[i : i + 1]) for i in range(len(features))]
-        return join_queries(singles, features.mask_features[:, None])  # [N,C,h,w] -> [N,1,C,h,w]
+        return join_queries(singles, features.finest[:, None])  # [N,C,h,w] -> [N,1,C,h,w]
 
     def decode_together(self, features: PixelFeatures, per_view: Queries, *, views: int) -> Queries:
         """Batch-level queries from the image-level ones of B*T views, T = ``views`` > 1."""

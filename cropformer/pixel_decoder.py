@@ -6,7 +6,7 @@ Shapes: B batch (images x views), C channels, S tokens of the levels at strides 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,41 +23,55 @@ ENCODER_STRIDES = (32, 16, 8)  # coarse to fine, the order in which the query de
 
 @dataclass(frozen=True)
 class PixelFeatures:
-    """What the pixel decoder gives the queries: ``levels`` 3 x [B,C,h,w] at strides 32, 16, 8; ``mask_features``."""
+    """What the queries read: ``levels`` 3 x [B,C,h,w] at strides 32, 16, 8; ``mask_features``, also of a fine level."""
 
     levels: tuple[Tensor, ...]
     mask_features: Tensor  # [B,C,H/4,W/4]
+    fine_features: Tensor | None = None  # [B,C,H/2,W/2]
+
+    @property
+    def finest(self) -> Tensor:
+        """The features that masks are made of; queries look at the image through the coarser ones in any case."""
+        return self.mask_features if self.fine_features is None else self.fine_features
 
     def __len__(self) -> int:
         return len(self.mask_features)
 
     def __getitem__(self, views: slice) -> PixelFeatures:
         """Some of the views, in the same memory."""
-        return PixelFeatures(tuple(level[views] for level in self.levels), self.mask_features[views])
+        return self._map(lambda planes: planes[views])
 
     def float(self) -> PixelFeatures:
         """The same in fp32; nothing is copied that is in fp32 already."""
-        return PixelFeatures(tuple(level.float() for level in self.levels), self.mask_features.float())
+        return self._map(Tensor.float)
 
     def clone(self) -> PixelFeatures:
         """The same in memory of their own."""
-        return PixelFeatures(tuple(level.clone() for level in self.levels), self.mask_features.clone())
+        return self._map(Tensor.clone)
 
     def empty(self, count: int) -> PixelFeatures:
         """Room in fp32 for ``count`` views of this size."""
-        rooms = [torch.empty(count, *like.shape[1:], device=like.device) for like in (*self.levels, self.mask_features)]
-        return PixelFeatures(tuple(rooms[:-1]), rooms[-1])
+        return self._map(lambda like: torch.empty(count, *like.shape[1:], device=like.device))
 
     def copy_(self, other: PixelFeatures) -> None:
         """Overwrite these features with others of the same shape."""
-        for target, source in zip((*self.levels, self.mask_features), (*other.levels, other.mask_features)):
+        for target, source in zip(self._planes(), other._planes()):
             target.copy_(source)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> PixelFeatures:
+        fine = None if self.fine_features is None else function(self.fine_features)
+        return PixelFeatures(tuple(map(function, self.levels)), function(self.mask_features), fine)
+
+    def _planes(self) -> tuple[Tensor, ...]:
+        fine = () if self.fine_features is None else (self.fine_features,)
+        return (*self.levels, self.mask_features, *fine)
 
 
 def join_features(parts: Sequence[PixelFeatures]) -> PixelFeatures:
     """Features of consecutive views as those of all of them."""
     levels = tuple(torch.cat(planes) for planes in zip(*(part.levels for part in parts)))
-    return PixelFeatures(levels, torch.cat([part.mask_features for part in parts]))
+    fine = None if parts[0].fine_features is None else torch.cat([part.fine_features for part in parts])
+    return PixelFeatures(levels, torch.cat([part.mask_features for part in parts]), fine)
 
 
 class EncoderLayer(nn.Module):

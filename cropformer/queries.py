@@ -1,6 +1,6 @@
 """Queries: what the model says about each entity, with its masks promised rather than stored.
 
-Shapes: B images, T views, Q queries, K classes, C channels, h and w the stride-4 grid.
+Shapes: B images, T views, Q queries, K classes, C channels, h and w their grid: stride 4, or 2 with a fine level.
 """
 
 from __future__ import annotations

@@ -80,7 +80,8 @@ class QueryDecoder(nn.Module):
         """Decode ``views`` = T views jointly.
 
         Args:
-            features: levels and mask features of B*T views, [B*T,C,h,w] each.
+            features: levels and mask features of B*T views, [B*T,C,h,w] each. Masks are made of the finest ones, while
+                attention is masked by those at stride 4.
             views: T, how many consecutive views share their queries.
             start: initial state [B,Q,C] from the association module; the learnable queries otherwise.
             depth: layers to go through; None for all, 0 to predict straight from ``start``.
@@ -88,16 +89,17 @@ class QueryDecoder(nn.Module):
         Returns:
             The last prediction set, with the earlier ones as ``intermediate``.
         """
-        mask_features = features.mask_features.unflatten(0, (-1, views))  # [BT,C,h,w] -> [B,T,C,h,w]
+        finest = features.finest.unflatten(0, (-1, views))  # [BT,C,h,w] -> [B,T,C,h,w]
+        coarse = features.mask_features.unflatten(0, (-1, views))  # likewise
         levels = features.levels if depth != 0 else ()
-        memories = [self._remember(i, level, mask_features) for i, level in enumerate(levels)]
-        state = self.query_features.weight.expand(len(mask_features), -1, -1) if start is None else start
-        sets = [self._predict(state, mask_features)]
+        memories = [self._remember(i, level, coarse) for i, level in enumerate(levels)]
+        state = self.query_features.weight.expand(len(finest), -1, -1) if start is None else start
+        sets = [self._predict(state, finest)]
         for i, layer in enumerate(self.layers[:depth]):
             memory = memories[i % len(memories)]
             keep = attention_keep(sets[-1].mask_embeddings, memory.mask_features)
             state = layer(state, memory.keys, memory.values, query_code=self.query_positions.weight, keep=keep)
-            sets.append(self._predict(state, mask_features))
+            sets.append(self._predict(state, finest))
         return replace(sets[-1], intermediate=tuple(sets[:-1]))
 
     def _remember(self, index: int, level: Tensor, mask_features: Tensor) -> Memory:

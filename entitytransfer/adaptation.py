@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cropformer import CLASS_HEAD, EntitySegmenter, InputError, add_low_rank
 
-PARTS = ("backbone", "pixel_decoder", "query_decoder", "association")
+PARTS = ("backbone", "pixel_decoder", "query_decoder", "association", "fine_level")
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,11 @@ def sample_id(sample: Sample | ClipSample) -> int | str:
     return sample.clip_id if isinstance(sample, ClipSample) else sample.image_id
 
 
+def holds_clips(samples: Sequence[Sample | ClipSample]) -> bool:
+    """Whether the samples of a set, which holds one at least, are clips."""
+    return isinstance(samples[0], ClipSample)
+
+
 def labelled_tracks(clip: ClipSample, cuts: Sequence[Cut], frames: Sequence[int]) -> LabelledMasks:
     """The target of most clips: every track with its label.
 

@@ -63,11 +63,6 @@ class ClipFrames:
         return tuple(sorted([reference, *others]))
 
 
-def holds_clips(samples: Sequence[Sample | ClipSample]) -> bool:
-    """Whether the samples of a set, which holds one at least, are clips."""
-    return isinstance(samples[0], ClipSample)
-
-
 class TrainingClips(TrainingSamples):
     """Clips as training batches, as `TrainingSamples` has images; an image among them is a clip of equal frames.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +31,23 @@ if TYPE_CHECKING:
     from entitytransfer.training_run import TrainingRun
 
 
+_OF_DATA = ("root", "dataset")  # keys that may be typed without the part that they belong to
+_GROUPS = ("recipe",)  # files to choose from, which a config names without having a key for them
+
+
 def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The config ``name`` with ``key=value`` overrides, resolved to plain containers.
 
+    Args:
+        name: of the command.
+        overrides: of hydra; or ``root=`` and ``dataset=`` for those of ``data``; or an option of that dataset.
+
     Raises:
-        InputError: if an override names no key, has no ``=``, or leaves a required value out.
+        InputError: if an override has no ``=``, names no key below a known one, or leaves a required value out.
     """
     try:
         with initialize_config_module("entitytransfer.configs", version_base="1.3"):
-            config = compose(name, overrides=list(overrides))
+            config = compose(name, overrides=_spelled_out(name, overrides))
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
@@ -63,8 +71,9 @@ def run_finetune(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
     config = composed("finetune", overrides)
     model = config["model"]
     init = named_weights(config["init"], model=model["name"])
-    numbers = {"around_backbone": model_architecture(model), "num_queries": model["num_queries"]}
-    return finetune(init, _training_run(config, dry_run=dry_run), **numbers)
+    numbers = {"num_queries": model["num_queries"], "fine_level": model["fine_level"]}
+    run = _training_run(config, dry_run=dry_run)
+    return finetune(init, run, around_backbone=model_architecture(model), **numbers)
 
 
 def _training_run(config: dict[str, Any], *, dry_run: bool) -> TrainingRun:
@@ -134,8 +143,8 @@ def run_zeroshot(
     from entitytransfer.zeroshot import GALLERY, RecallOptions, overlaps, recall_of_file, recall_of_weights
     from entitytransfer.zeroshot_table import write_table
 
-    config = composed("zeroshot", _with_dataset_options("zeroshot", overrides))
-    source = SetSource(root=str(config["root"]), dataset=config["dataset"], options=config["options"])
+    config = composed("zeroshot", overrides)
+    source = SetSource(**{**config["data"], "root": str(config["data"]["root"])})
     file, shard = _path(config["predictions"]), process_shard() if shard is None else shard
     own = {field.name: config[field.name] for field in fields(EvaluateOptions) if field.name in config}
     prediction = EvaluateOptions(**{**own, **config["test"], "out": Path(config["out"]), "shard": shard})
@@ -168,12 +177,21 @@ def save_config(out: Path, config: dict[str, Any]) -> None:
     save_run_record(out, config)
 
 
-def _with_dataset_options(name: str, overrides: Sequence[str]) -> list[str]:
-    """Overrides of a config in which keys that it does not have are put below ``options``."""
-    with initialize_config_module("entitytransfer.configs", version_base="1.3"):
-        known = compose(name).keys()
-    keys = [override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides]
-    return [text if key in known else f"++options.{text.lstrip('+~')}" for key, text in zip(keys, overrides)]
+def _spelled_out(name: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides as hydra knows them: a key that the config does not have is an option of the dataset."""
+    known = {*compose(name), *_GROUPS}
+    # The one set of an evaluation is what a recipe calls the validation set.
+    places = ("data.options", "data.validation.options") if name == "evaluate" else ("data.options",)
+    spelled_out = []
+    for text in overrides:
+        key = text.partition("=")[0]
+        if key in _OF_DATA:
+            spelled_out.append(f"data.{text}")
+        elif key.isidentifier() and key not in known:
+            spelled_out += [f"++{place}.{text}" for place in places]
+        else:
+            spelled_out.append(text)
+    return spelled_out
 
 
 def evaluation_source(data: dict[str, Any]) -> SetSource:
@@ -228,7 +246,8 @@ def model_architecture(model: dict[str, Any]) -> Architecture:
     """
     counts = {"num_queries": model["num_queries"], "num_classes": model["num_classes"]}
     published = named_architecture(model["name"], **counts)
-    return with_association(published, model["association"], batch_layers=model["batch_layers"])
+    ours = with_association(published, model["association"], batch_layers=model["batch_layers"])
+    return replace(ours, fine_level=bool(model["fine_level"]))
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

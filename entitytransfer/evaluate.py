@@ -6,9 +6,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from cropformer import EntitySegmenter, InputError, parse_memory, weights_path
+from cropformer import InputError
 from entitytransfer.adapter import Adapter, Evaluator, Head, Result, Sample
 from entitytransfer.clip_result_files import write_clip_files
-from entitytransfer.clip_sample import ClipSample, sample_id
-from entitytransfer.clip_training_data import holds_clips
+from entitytransfer.clip_sample import ClipSample, holds_clips, sample_id
 from entitytransfer.console import followed
 from entitytransfer.datasets import open_adapter, open_dataset
-from entitytransfer.evaluate_clips import clip_conditions, clip_predictor, is_annotated
+from entitytransfer.evaluate_clips import is_annotated
 from entitytransfer.evaluate_options import EvaluateOptions
-from entitytransfer.file_digest import sha256_of
 from entitytransfer.loaders import SetSource, open_set
+from entitytransfer.methods import Kind, Method, Predict, open_method, with_options
 from entitytransfer.metric_format import show_metric
 from entitytransfer.prediction_parts import PARTS, PredictionPart, missing_shards, read_results
 from entitytransfer.predictions import ensure_writable, write_json
-from entitytransfer.result_files import check_task, write_result_files
+from entitytransfer.result_files import write_result_files
 from entitytransfer.saved_results import METRICS
-from entitytransfer.segment import load_model
 from entitytransfer.threads import started_ahead, thread_pool
 from entitytransfer.training_progress import peak_memory_gib
 
-_MEMORY = "max_memory"  # an option of a head on which no result depends
 _OF_ONE_CLASS = ("entity", "dichotomous")
-
-Predict = Callable[[np.ndarray | ClipSample], Result]
 
 
 def evaluate(
@@ -68,21 +62,20 @@ def evaluate(
     adapter = adapter or open_adapter(source.dataset, source.options)
     samples = open_set(source)
     kind, ids = _kind(samples), _unique_ids(samples)
-    head = _with_options(adapter.build_head(samples.classes), options)
-    model = load_model(options.weights, device=process_device(options.device))
-    _check_classes(model, head, options.weights, source)
+    head = with_options(adapter.build_head(samples.classes), options)
+    method = open_method(options, head, kind=kind, device=process_device(options.device))
+    _check_classes(method.num_classes, head, options.weights, source)
     index, count = options.shard
     if count > len(samples):
         raise InputError(f"{count} shards are too many for {len(samples)} {kind}; take one for each at most.")
     share = [samples[place] for place in range(index - 1, len(samples), count)]
-    predict = clip_predictor(model, head, options) if kind == "clips" else _predictor(model, head, options)
     if dry_run:
-        print(_forecast(share, predict, model, kind=kind))
+        print(_forecast(share, method, kind=kind))
         return None
-    protocol = {**describe_set(source, samples), **_conditions(model, head, options, kind=kind)}
+    protocol = {**describe_set(source, samples), **method.protocol}
     ensure_writable(options.out / PARTS)
     part = PredictionPart(options.out, options.shard, protocol)
-    _predict(share, part, predict, workers=options.workers, kind=kind)
+    _predict(share, part, method.predict, workers=options.workers, kind=kind)
     missing = missing_shards(part.siblings(), ids)
     if missing:
         print(f"Shard {index}/{count} is done; {', '.join(missing)} still lack {kind}: run them with the same out=.")
@@ -133,8 +126,8 @@ def describe_set(source: SetSource, samples: Sequence[Sample | ClipSample]) -> d
     }
 
 
-def _kind(samples: Sequence[Sample | ClipSample]) -> str:
-    """What the samples of a set are: "images" or "clips"."""
+def _kind(samples: Sequence[Sample | ClipSample]) -> Kind:
+    """What the samples of a set are."""
     return "clips" if holds_clips(samples) else "images"
 
 
@@ -145,28 +138,9 @@ def _unique_ids(samples: Sequence[Sample | ClipSample]) -> list[int | str]:
     return ids
 
 
-def _with_options(head: Head, options: EvaluateOptions) -> Head:
-    """The head with the options that were given for it, and bounded memory if it knows that."""
-    check_task(head.task)
-    known = _option_names(head)
-    given = {name: value for name, value in options.head.items() if value is not None}
-    for name in given:
-        if name not in known:
-            raise InputError(f"The {head.task} head has no option {name!r}; it has {', '.join(known) or 'none'}.")
-    if options.max_memory is not None and hasattr(head, _MEMORY):
-        given[_MEMORY] = parse_memory(options.max_memory)
-    return replace(head, **given) if given else head
-
-
-def _option_names(head: Head) -> list[str]:
-    """What changes the results of a head beside its task and its classes."""
-    names = [field.name for field in fields(head)] if is_dataclass(head) else []
-    return [name for name in names if name not in ("task", "classes", _MEMORY)]
-
-
-def _check_classes(model: EntitySegmenter, head: Head, weights: str, source: SetSource) -> None:
+def _check_classes(has: int, head: Head, weights: str, source: SetSource) -> None:
     """Refuse, before a photo is read, weights of other classes, unless the head takes them all for one."""
-    has, needs = model.architecture.num_classes, len(head.classes)
+    needs = len(head.classes)
     if has != needs and (needs > 1 or head.task not in _OF_ONE_CLASS):
         raise InputError(
             f"The class head of the weights {weights} has the size {has}, but the {head.task} task of {source.dataset} "
@@ -181,30 +155,8 @@ def _read_options(source: SetSource) -> dict[str, Any]:
     return {name: value for name, value in {**defaults, **source.options}.items() if value is not None}
 
 
-def _predictor(model: EntitySegmenter, head: Head, options: EvaluateOptions) -> Predict:
-    """The function that predicts a photo."""
-    sizes = options.sizes(model.settings)
-    numbers = {"max_memory": options.max_memory, "precision": options.precision}
-
-    def predict(image: np.ndarray) -> Result:
-        (result,) = model.predict([image], head.predict, **sizes, **numbers)
-        return result
-
-    return predict
-
-
-def _conditions(model: EntitySegmenter, head: Head, options: EvaluateOptions, *, kind: str) -> dict[str, Any]:
-    """What a prediction depends on beside the photo or the clip."""
-    file = weights_path(options.weights)
-    name = options.weights if options.weights == "nano" else file.name
-    weights = {"weights": name, "weights_sha256": sha256_of(file)}
-    chosen = {"head": head.task} | {name: getattr(head, name) for name in _option_names(head)}
-    of_clips = clip_conditions(options) if kind == "clips" else {}
-    return weights | options.sizes(model.settings) | of_clips | {"precision": options.precision} | chosen
-
-
 def _predict(
-    samples: Sequence[Sample | ClipSample], part: PredictionPart, predict: Predict, *, workers: int, kind: str
+    samples: Sequence[Sample | ClipSample], part: PredictionPart, predict: Predict, *, workers: int, kind: Kind
 ) -> None:
     """Predict the images or clips that the part lacks; the next photos are read meanwhile."""
     done = part.resume()
@@ -242,14 +194,14 @@ def _save(
         print("Not every region of this set is annotated: its recalls (AR) mean something, its precisions (AP) do not.")
 
 
-def _forecast(samples: Sequence[Sample | ClipSample], predict: Predict, model: EntitySegmenter, *, kind: str) -> str:
+def _forecast(samples: Sequence[Sample | ClipSample], method: Method, *, kind: Kind) -> str:
     """What the set would take: two samples are predicted, and the second is the measure, as the first one warms up."""
     sample_s = 0.0
     for sample in samples[:2]:
         start_s = time.perf_counter()
-        predict(_input(sample))
+        method.predict(_input(sample))
         sample_s = time.perf_counter() - start_s
-    hours, memory = sample_s * len(samples) / 3600, peak_memory_gib(model.device)
+    hours, memory = sample_s * len(samples) / 3600, peak_memory_gib(method.device)
     return (
         f"dry run: {sample_s:.2f} s/{kind[:-1]}, {1 / sample_s:.2f} {kind}/s, "
         f"{hours:.1f} h for {len(samples)} {kind}, {memory:.1f} GiB peak memory"

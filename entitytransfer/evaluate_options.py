@@ -29,7 +29,9 @@ class EvaluateOptions:
 
     Attributes:
         out: folder for predictions and metrics.
-        weights: "nano", a published name, an ``hf://`` address, or a path.
+        weights: "nano", a published name, an ``hf://`` address, or a path; with a peer, where its own are.
+        peer: a published method in place of our weights, see ``peers.open_peer``; None for ours.
+        peer_options: of its own.
         device: "auto" (CUDA where there is one, else CPU), or a name that torch knows.
         precision: of the network's matrix products.
         max_memory: bound on the memory of network and fusion, such as "2GB"; the result does not depend on it.
@@ -49,6 +51,8 @@ class EvaluateOptions:
 
     out: Path
     weights: str = "nano"
+    peer: str | None = None
+    peer_options: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     max_memory: str | int | None = None

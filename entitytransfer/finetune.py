@@ -16,6 +16,7 @@ def finetune(
     *,
     around_backbone: Architecture,
     num_queries: int | None = None,
+    fine_level: bool | None = None,
 ) -> Path:
     """Train weights further, as the model that they are, on the classes of the data; see ``train`` for the rest.
 
@@ -25,13 +26,16 @@ def finetune(
         around_backbone: the model to build where ``init`` holds nothing but a backbone; its association module too
             where there are several views of a sample and ``init`` is a plain Mask2Former.
         num_queries: Q; None for that of the weights.
+        fine_level: whether masks are made at stride 2; None for what the weights have.
 
     Returns:
         The path of the weights.
     """
     sets, path = open_sets(run.data), weights_path(init)
     checkpoint = read_checkpoint(path)
-    numbers = {"num_classes": len(sets.classes)} | ({} if num_queries is None else {"num_queries": num_queries})
+    chosen = {"num_queries": num_queries, "fine_level": fine_level}
+    numbers = {name: number for name, number in chosen.items() if number is not None}
+    numbers["num_classes"] = len(sets.classes)
     if checkpoint.is_backbone:
         return train(run, replace(around_backbone, **numbers), sets, init_backbone=path)
     architecture = replace(checkpoint.architecture, **numbers)

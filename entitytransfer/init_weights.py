@@ -61,5 +61,5 @@ def named_weights(init: str | None, *, model: str) -> str:
     public, other = _KINDS[init]
     if model not in public:
         known = f"; public are those for model={', '.join(public)}" if public else ""
-        raise InputError(f"no public address of init={init} for model={model} is known{known}; give init=PATH of {other}")
+        raise InputError(f"no public init={init} for model={model} is known{known}; give init=PATH of {other}")
     return public[model]

@@ -24,7 +24,8 @@ from cropformer import (
 )
 from entitytransfer.adapter import Sample, SampleSet, labelled_masks
 from entitytransfer.augmentations import Augmentation
-from entitytransfer.clip_training_data import BuildClipTarget, ClipFrames, TrainingClips, holds_clips
+from entitytransfer.clip_sample import holds_clips
+from entitytransfer.clip_training_data import BuildClipTarget, ClipFrames, TrainingClips
 from entitytransfer.datasets import open_adapter, open_dataset
 from entitytransfer.feature_cache import CachedSamples
 from entitytransfer.sampling import BatchSize, EpochOrder, Order, Steps, WeightedOrder
@@ -261,6 +262,11 @@ def _report_empty(sources: Sequence[SetSource], sets: Sequence[Sequence[Sample]]
 def _cached(
     data: DataOptions, samples: Sequence[Sample], model: torch.nn.Module, *, build_target: BuildTarget
 ) -> CachedSamples:
+    if model.fine_level is not None:
+        raise InputError(
+            "data.feature_cache keeps features without their pixels, which the fine level reads; leave the cache out, "
+            "or set model.fine_level=false"
+        )
     frozen = not any(parameter.requires_grad for parameter in model.backbone.parameters())
     fixed = data.augmentation == "crops" and data.crop_type != "random" and not data.color_jitter
     if not frozen or not fixed or len(data.short_sides) != 1:

@@ -83,13 +83,21 @@ def load_model(weights: str, *, device: str = "auto") -> EntitySegmenter:
     Raises:
         InputError: no such weights, or no such device on this machine.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load(weights).to(find_device(device))
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a name means; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: this machine has none of that name.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device)
+        return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"This machine has no device {device!r}; try --device cpu.") from error
-    return load(weights).to(device)
+        raise InputError(f"This machine has no device {name!r}; try --device cpu.") from error
 
 
 def _read(pool: Executor, jobs: list[Job]) -> tuple[list[Job], deque["Future[np.ndarray]"]]:

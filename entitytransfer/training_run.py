@@ -31,8 +31,8 @@ from cropformer import (
 )
 from entitytransfer.adaptation import Adaptation
 from entitytransfer.classes import ENTITY, Classes
+from entitytransfer.clip_sample import holds_clips
 from entitytransfer.clip_training import ClipTraining
-from entitytransfer.clip_training_data import holds_clips
 from entitytransfer.engine import LoopOptions, last_checkpoint, make_trainer, steps_behind
 from entitytransfer.image_grids import ImageGrids
 from entitytransfer.loaders import DataOptions, training_loader, validation_loader
@@ -77,7 +77,7 @@ def train(
     init: Checkpoint | None = None,
     init_backbone: Path | None = None,
 ) -> Path:
-    """Train and write ``weights.safetensors`` in the folder of the run, with checkpoints and TensorBoard logs beside it.
+    """Train, and write ``weights.safetensors`` in the folder of the run, with checkpoints and TensorBoard logs.
 
     A run whose folder holds a checkpoint goes on from it. What the start weights lack starts fresh, and is printed; so
     does a class head that was made for other classes.
@@ -181,8 +181,9 @@ def _class_head_line(init: Checkpoint, classes: Classes, fresh: Collection[str])
     weight = CLASS_HEAD[0]
     if weight not in fresh or weight not in init.state:
         return []
-    before = _counted(_class_names(init) or (), len(init.state[weight]) - 1)
-    return [f"re-initialised the class head: it was made for {before}, and the data has {_counted(classes.names, len(classes))}"]
+    theirs = _counted(_class_names(init) or (), len(init.state[weight]) - 1)
+    ours = _counted(classes.names, len(classes))
+    return [f"re-initialised the class head: it was made for {theirs}, and the data has {ours}"]
 
 
 def _counted(names: Sequence[str], count: int) -> str:
@@ -191,9 +192,7 @@ def _counted(names: Sequence[str], count: int) -> str:
     return f"{count} {'class' if count == 1 else 'classes'} ({listed or 'names unknown'})"
 
 
-def _prepare(
-    model: EntitySegmenter, run: TrainingRun, sets: TrainingSets, *, fresh: Collection[str]
-) -> EntityTraining:
+def _prepare(model: EntitySegmenter, run: TrainingRun, sets: TrainingSets, *, fresh: Collection[str]) -> EntityTraining:
     """The module that trains what is to be trained of the model."""
     if run.loop.checkpoint_activations:
         checkpoint_activations(model)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from cropformer import InputError
 from entitytransfer.adapter import Evaluator, Head, SampleSet, labelled_masks
 from entitytransfer.classes import Classes
-from entitytransfer.clip_sample import labelled_tracks
-from entitytransfer.clip_training_data import BuildClipTarget, holds_clips
+from entitytransfer.clip_sample import holds_clips, labelled_tracks
+from entitytransfer.clip_training_data import BuildClipTarget
 from entitytransfer.datasets import open_adapter
 from entitytransfer.loaders import DataOptions, SetSource, open_set
 from entitytransfer.training_data import BuildTarget
@@ -65,7 +65,7 @@ def open_sets(data: DataOptions) -> TrainingSets:
         builders = {labelled_tracks if one is labelled_masks else one for one in builders}
     if len(builders) > 1:
         names = ", ".join(dict.fromkeys(source.dataset for source in data.sets))
-        raise InputError(f"the datasets {names} build their targets each in its own way; train on one of them at a time")
+        raise InputError(f"the datasets {names} build their targets each in its own way; train on one at a time")
     return TrainingSets(samples, samples[0].classes, builders.pop(), judgement)
 
 

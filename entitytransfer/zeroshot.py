@@ -20,6 +20,7 @@ from entitytransfer.evaluators.recall_results import RecallResults
 from entitytransfer.gallery import ImageCounts, totals, write_gallery
 from entitytransfer.heads import EntityHead
 from entitytransfer.loaders import SetSource, open_set
+from entitytransfer.methods import PEER_OPTIONS
 from entitytransfer.predictions import ensure_writable
 from entitytransfer.readers.coco_entities import read_coco_entities
 from entitytransfer.saved_results import open_run, saved_results
@@ -113,8 +114,7 @@ def recall_of_weights(
     if metrics is None:
         return None
     samples, protocol = open_set(source), open_run(folder).protocol
-    size = f"short side {protocol['short_side']}, long side at most {protocol['max_side']}; smaller photos are enlarged"
-    score = Score(metrics, RECALL_CARD | {"masks": _MASKS[options.overlap], "input_size": size} | protocol)
+    score = Score(metrics, RECALL_CARD | {"masks": _MASKS[options.overlap]} | _input_size(protocol) | protocol)
     _report(source, score, partial(saved_results, folder, samples), options, name=Path(prediction.weights).stem)
     return score
 
@@ -168,11 +168,27 @@ def _report(source: SetSource, score: Score, results: Results, options: RecallOp
     )
 
 
+def _input_size(protocol: Mapping[str, Any]) -> dict[str, str]:
+    """What the sizes in a protocol mean; a peer may have others, or none."""
+    sizes = _sizes(protocol)
+    if not {"short_side", "max_side"} <= sizes.keys():
+        return {}
+    sides = f"short side {sizes['short_side']}, long side at most {sizes['max_side']}"
+    return {"input_size": f"{sides}; smaller photos are enlarged"}
+
+
+def _sizes(protocol: Mapping[str, Any]) -> dict[str, int]:
+    """How large photos were made and how they were cut, by our weights or by a peer."""
+    names = {name.removeprefix(f"{PEER_OPTIONS}."): value for name, value in protocol.items()}
+    return {name: names[name] for name in ("short_side", "max_side", "crops") if name in names}
+
+
 def _about(source: SetSource, protocol: Mapping[str, Any]) -> str:
     """Which images, and at which size."""
     options = [name for name in inspect.signature(open_dataset(source.dataset).read).parameters if name != "root"]
-    known = [f"{name}={protocol[name]}" for name in (*options, "short_side", "crops") if name in protocol]
-    return ", ".join([f"{protocol['num_images']} images", *known])
+    known = {name: protocol[name] for name in options if name in protocol} | _sizes(protocol)
+    said = (f"{name}={value}" for name, value in known.items() if name != "max_side")
+    return ", ".join([f"{protocol['num_images']} images", *said])
 
 
 def _without_overlap(entities: Entities) -> Entities:

@@ -117,6 +117,8 @@ def _check_published(architecture: Architecture) -> None:
             f"the official layout has no place for a {a.backbone} backbone with association {a.association!r}; "
             "write .safetensors"
         )
+    if a.fine_level:
+        raise InputError("the official layout has no place for a fine level; write .safetensors")
     if (a.heads, a.points) != (8, 4):
         raise InputError(
             f"the official layout means 8 heads and 4 points, not {a.heads} and {a.points}; write .safetensors"

@@ -3,7 +3,6 @@
 ``read`` opens it, ``adapter`` joins that with the head and the metric of a task, ``examine`` says what is wrong.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 
 from cropformer import InputError
 from entitytransfer.adapter import Adapter
+from entitytransfer.named_modules import named_module
 
 __all__ = ["bind_function", "open_adapter", "open_dataset"]
 
@@ -26,18 +26,7 @@ def open_dataset(name: str) -> ModuleType:
     Raises:
         InputError: there is no such module.
     """
-    path = name if "." in name else f"{__name__}.{name}"
-    try:
-        if not all(part.isidentifier() for part in path.split(".")):
-            raise ModuleNotFoundError(name=path)
-        return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if not f"{path}.".startswith(f"{error.name}."):
-            raise  # the module is there, but something that it needs is not
-        known = ", ".join(sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py")))
-        raise InputError(
-            f"There is no dataset {name!r}; choose one of {known}, or give the dotted path of a module of yours."
-        ) from error
+    return named_module(name, package=__name__, kind="dataset")
 
 
 def open_adapter(name: str, options: Mapping[str, Any]) -> Adapter:

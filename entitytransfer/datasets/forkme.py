@@ -10,8 +10,8 @@ its dotted path is its name wherever a dataset is named. As it stands it reads
 and this is how one begins, with the folder that holds ``mylab`` on the PYTHONPATH:
 
     entitytransfer doctor dataset=mylab.leaves root=DIR
-    entitytransfer finetune data.dataset=mylab.leaves data.root=DIR init=nano out=RUN
-    entitytransfer evaluate data.dataset=mylab.leaves data.root=DIR weights=RUN/weights.safetensors
+    entitytransfer finetune dataset=mylab.leaves root=DIR init=nano out=RUN
+    entitytransfer evaluate dataset=mylab.leaves root=DIR weights=RUN/weights.safetensors
 """
 
 from collections.abc import Iterator, Sequence

@@ -53,6 +53,10 @@ class CocoAP:
         """
         return self._matched.kept[self._iou_type].accumulate(images)
 
+    def recall_of_each(self) -> np.ndarray:
+        """Recall of every image by itself [I,T,K,A,M], -1 where it has no ground truth of a class."""
+        return self._matched.kept[self._iou_type].recall_of_each()
+
     def extend(self, others: Sequence["CocoAP"]) -> None:
         """Take over the images of others, which were made with the same arguments, after one's own."""
         self._matched.extend([other._matched for other in others])
@@ -130,7 +134,8 @@ class ImageRecall:
 
         See `CocoAP.accumulate`; nan where there is no ground truth.
         """
-        return self._name(self._defined(images))
+        recall = self._matched.accumulate(images)[1][:, 0]
+        return self._name(np.where(recall < 0, np.nan, recall))
 
     def mean(self, images: np.ndarray) -> dict[str, float]:
         """The same as means over images, without those that have no such ground truth."""
@@ -142,13 +147,8 @@ class ImageRecall:
     @cached_property
     def _per_image(self) -> np.ndarray:
         """Recall of each image [I,T,A,M], nan without ground truth."""
-        images = [self._defined(np.array([image])) for image in range(len(self.counts))]
-        return np.stack(images) if images else np.zeros((0, *self._defined(np.zeros(0, dtype=np.int64)).shape))
-
-    def _defined(self, images: np.ndarray) -> np.ndarray:
-        """Recall [T,A,M], nan without ground truth."""
-        _, recall = self._matched.accumulate(images)
-        return np.where(recall[:, 0] < 0, np.nan, recall[:, 0])
+        recall = self._matched.recall_of_each()[:, :, 0]
+        return np.where(recall < 0, np.nan, recall)
 
     def _name(self, recall: np.ndarray) -> dict[str, float]:
         limit = self._max_dets[-1]

@@ -57,7 +57,7 @@ def _matches(outcomes: Sequence, num_thresholds: int) -> Matches:
     return Matches(
         scores=np.array(scores[0]),
         is_matched=np.array(detections, dtype=np.int64).reshape(shape) > 0,  # [A,TD] -> [A,T,D]
-        is_ignored=np.array(is_ignored, dtype=bool).reshape(shape),
+        is_ignored=np.frombuffer(b"".join(map(bytes, is_ignored)), dtype=bool).reshape(shape),
         num_truths=(~np.array(is_ignored_truth, dtype=bool)).sum(axis=1),
         is_taken=np.array(truths, dtype=np.int64).reshape(shape) > 0,
     )
@@ -69,8 +69,10 @@ class _MaskEvaluation(COCOeval_faster):
     For the library it is an evaluation of boxes, or else it would take every RLE apart before it is asked for an IoU.
     """
 
-    def computeIoU(self, imgId: int, catId: int) -> np.ndarray | list:
-        """The IoU of the best detections and all ground truth of a class in an image, [D,G]."""
+    def computeIoU(self, imgId: int, catId: int) -> list[list[float]]:
+        """The IoU of the best detections and all ground truth of a class in an image, [D,G]: lists, which the library
+        takes over faster than an array.
+        """
         (truths,), (detections,) = (
             dataset.get_instances([imgId], [catId], True)[0] for dataset in (self.gt_dataset, self.dt_dataset)
         )
@@ -78,7 +80,7 @@ class _MaskEvaluation(COCOeval_faster):
             return []
         best = sorted(detections, key=lambda one: -one["score"])[: self.params.maxDets[-1]]
         masks = ([one["segmentation"] for one in some] for some in (best, truths))
-        return coco_mask.iou(*masks, [one["iscrowd"] for one in truths])
+        return coco_mask.iou(*masks, [one["iscrowd"] for one in truths]).tolist()
 
 
 def _evaluation(part: CocoSet, iou_type: IouType, *, federated: bool) -> COCOeval_faster:

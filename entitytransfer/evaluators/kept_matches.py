@@ -1,6 +1,7 @@
-"""Matches of image after image or video after video, a few hundred bytes each, and precision and recall over them.
+"""Matches of image after image or video after video, some bytes for each detection, and precision and recall over them.
 
-D detections · A area ranges · T IoU thresholds · K classes · M numbers of predictions · R recall levels.
+D detections · U units, images or videos · A area ranges · T IoU thresholds · K classes · M numbers of predictions ·
+R recall levels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,30 +15,52 @@ RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
 _BLOCK = 2**17  # detections times thresholds that are counted at once
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """The matches of one class in one image or video.
+@dataclass(frozen=True)
+class _Units:
+    """The matches of some units.
 
     Attributes:
-        scores: float64 [D], descending.
-        flags: uint8 [A,T,bytes], the bits of is_matched [D], then those of is_ignored [D].
-        num_truths: int64 [A], ground truths that count.
+        detections: [D] of unit, class, rank (the place in its unit and class), score and flags (uint8 [A,bytes], the
+            bits of what is right at each of T thresholds, then of what is wrong; what is ignored is neither).
+        truths: unit, class and the number of ground truths that count, [A], wherever a unit has a class.
     """
 
-    scores: np.ndarray
-    flags: np.ndarray
-    num_truths: np.ndarray
+    detections: np.ndarray
+    truths: np.ndarray
 
     @classmethod
-    def of(cls, matches: Matches) -> "_Packed":
-        flags = np.packbits(np.concatenate([matches.is_matched, matches.is_ignored], axis=-1), axis=-1)  # [A,T,2D]
-        return cls(np.array(matches.scores, dtype=np.float64), flags, np.asarray(matches.num_truths))
+    def one(cls, unit: int, matches: Mapping[int, Matches], types: tuple[np.dtype, np.dtype]) -> "_Units":
+        """A single unit, by the index of the class, with the types of both tables, which all units share."""
+        counts = [len(one.scores) for one in matches.values()]
+        detections, truths = (np.empty(count, dtype) for count, dtype in zip((sum(counts), len(matches)), types))
+        detections["unit"] = truths["unit"] = unit
+        truths["class"] = list(matches)
+        detections["class"] = np.repeat(truths["class"], counts)
+        stops = np.cumsum(counts, dtype=np.int64).tolist()
+        for index, (one, count, stop) in enumerate(zip(matches.values(), counts, stops)):
+            some = slice(stop - count, stop)
+            detections["rank"][some] = np.arange(count)
+            detections["score"][some] = one.scores
+            detections["flags"][some] = _pack(one)
+            truths["count"][index] = one.num_truths
+        return cls(detections, truths)
 
-    def unpack(self, area: int, thresholds: slice) -> np.ndarray:
-        """The flags of one area range, uint8 [2,T,D] of 0 and 1."""
-        count = len(self.scores)
-        flags = np.unpackbits(self.flags[area, thresholds], axis=-1, count=2 * count)
-        return flags.reshape(len(flags), 2, count).swapaxes(0, 1)  # [T,2D] -> [T,2,D] -> [2,T,D]
+    @classmethod
+    def together(cls, parts: Sequence["_Units"]) -> "_Units":
+        """All of them; the units of each part must come after those of the part before it."""
+        return cls(*(np.concatenate(tables) for tables in zip(*((one.detections, one.truths) for one in parts))))
+
+    def best_first(self) -> "_Units":
+        """The detections by class and the best of each class first, of equal ones those of the first unit."""
+        order = np.lexsort((-self.detections["score"], self.detections["class"]))
+        return _Units(self.detections[order], self.truths)
+
+    def after(self, count: int) -> "_Units":
+        """The same as units that come after so many others."""
+        shifted = [self.detections.copy(), self.truths.copy()]
+        for table in shifted:
+            table["unit"] += count
+        return _Units(*shifted)
 
 
 class KeptMatches:
@@ -51,18 +74,23 @@ class KeptMatches:
     """
 
     def __init__(self, num_classes: int, *, num_areas: int, num_thresholds: int, max_dets: Sequence[int]) -> None:
-        self._num_classes, self._num_areas, self._num_thresholds = num_classes, num_areas, num_thresholds
+        self._num_classes = num_classes
+        self._num_areas, self._num_thresholds = num_areas, num_thresholds
         self._max_dets = tuple(max_dets)
-        self._units: list[dict[int, _Packed]] = []
+        self._types = _types(num_areas, num_thresholds)
+        self._parts = [_Units.one(0, {}, self._types)]
+        self._num_units = 0
 
     def add(self, matches: Mapping[int, Matches]) -> None:
         """Keep the matches of one more unit, by the index of the class; a class that it does not have stays out."""
-        self._units.append({index: _Packed.of(one) for index, one in matches.items()})
+        self._parts.append(_Units.one(self._num_units, matches, self._types))
+        self._num_units += 1
 
     def extend(self, others: Iterable["KeptMatches"]) -> None:
         """Keep the units of others too, which have the same classes, ranges, thresholds and limits."""
         for other in others:
-            self._units += other._units
+            self._parts += [part.after(self._num_units) for part in other._parts]
+            self._num_units += other._num_units
 
     def accumulate(self, units: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Precision [T,R,K,A,M] and recall [T,K,A,M], -1 where a class has no ground truth.
@@ -71,48 +99,105 @@ class KeptMatches:
             units: indices of the units to count, once for every time they are named, in ascending order, which is the
                 order that breaks ties of scores; all of them if left out.
         """
-        chosen = self._units if units is None else [self._units[index] for index in units.tolist()]
-        shape = self._num_thresholds, self._num_classes, self._num_areas, len(self._max_dets)
+        kept = self._joined()
+        detections, repeats = kept.detections, np.ones(self._num_units, dtype=np.int64)
+        if units is not None:
+            repeats = np.bincount(units, minlength=self._num_units)
+            detections = _repeated(detections, repeats)
+        num_truths = np.zeros((self._num_classes, self._num_areas), dtype=np.int64)
+        np.add.at(num_truths, kept.truths["class"], repeats[kept.truths["unit"]][:, None] * kept.truths["count"])
+        bounds = np.searchsorted(detections["class"], np.arange(self._num_classes + 1))
+        shape = self._num_thresholds, *num_truths.shape, len(self._max_dets)
         precision = np.full((shape[0], len(RECALL_LEVELS), *shape[1:]), -1.0)
         recall = np.full(shape, -1.0)
-        for index in range(self._num_classes):
-            of_class = [unit[index] for unit in chosen if index in unit]
-            if of_class:
-                self._accumulate_class(of_class, precision[:, :, index], recall[:, index])
+        for index, counts in enumerate(num_truths):
+            of_class = detections[bounds[index] : bounds[index + 1]]
+            self._accumulate_class(of_class, counts, precision[:, :, index], recall[:, index])
         return precision, recall
 
-    def _accumulate_class(self, units: list[_Packed], precision: np.ndarray, recall: np.ndarray) -> None:
-        """Fill in precision [T,R,A,M] and recall [T,A,M] of one class."""
-        num_truths = np.sum([one.num_truths for one in units], axis=0)
-        order = np.argsort(-np.concatenate([one.scores for one in units]), kind="stable")
-        ranks = np.concatenate([np.arange(len(one.scores)) for one in units])[order]
+    def recall_of_each(self) -> np.ndarray:
+        """Recall of every unit by itself [U,T,K,A,M], -1 where it has no ground truth of a class."""
+        kept = self._joined()
+        num_truths = np.zeros((self._num_units, 1, self._num_classes, self._num_areas, 1), dtype=np.int64)
+        num_truths[kept.truths["unit"], 0, kept.truths["class"], :, 0] = kept.truths["count"]
+        found = np.zeros((self._num_units, self._num_thresholds, *num_truths.shape[2:-1], len(self._max_dets)))
+        for area in range(self._num_areas):
+            is_right = _unpack(kept.detections["flags"][:, area].T, np.arange(self._num_thresholds))
+            thresholds, rows = np.nonzero(is_right)
+            some = kept.detections[["unit", "class", "rank"]][rows]
+            for column, limit in enumerate(self._max_dets):
+                best = np.flatnonzero(some["rank"] < limit)
+                np.add.at(found[:, :, :, area, column], (some["unit"][best], thresholds[best], some["class"][best]), 1)
+        return np.divide(found, num_truths, out=np.full(found.shape, -1.0), where=num_truths > 0)
+
+    def _joined(self) -> _Units:
+        if len(self._parts) > 1:
+            self._parts = [_Units.together(self._parts)]  # lets go of the parts before it is sorted
+            self._parts = [self._parts[0].best_first()]
+        return self._parts[0]
+
+    def _accumulate_class(
+        self, detections: np.ndarray, num_truths: np.ndarray, precision: np.ndarray, recall: np.ndarray
+    ) -> None:
+        """Fill in precision [T,R,A,M] and recall [T,A,M] of one class, whose detections come best first."""
+        best = [np.flatnonzero(detections["rank"] < limit) for limit in self._max_dets]
         for area in np.flatnonzero(num_truths):
-            for some in _blocks(self._num_thresholds, order.size):
-                flags = np.concatenate([one.unpack(area, some) for one in units], axis=-1)  # [2,T,D]
-                for column, limit in enumerate(self._max_dets):
-                    precision[some, :, area, column], recall[some, area, column] = _curve(
-                        *flags[..., order[ranks < limit]], num_truths[area]
-                    )
+            flags = np.ascontiguousarray(detections["flags"][:, area].T)  # [bytes,D]
+            for some in _blocks(len(recall), len(detections)):
+                is_right, is_wrong = (_unpack(flags, some + shift) for shift in (0, len(recall)))
+                for column, rows in enumerate(best):
+                    of_both = np.take(is_right, rows, axis=1), np.take(is_wrong, rows, axis=1)
+                    precision[some, :, area, column], recall[some, area, column] = _curve(*of_both, num_truths[area])
 
 
-def _blocks(num_thresholds: int, num_detections: int) -> list[slice]:
+def _types(num_areas: int, num_thresholds: int) -> tuple[np.dtype, np.dtype]:
+    """Of the detections and the ground truths of `_Units`."""
+    flags = ("flags", "u1", (num_areas, -(-2 * num_thresholds // 8)))
+    detections = [("unit", "i4"), ("class", "i4"), ("rank", "i4"), ("score", "f8"), flags]
+    return np.dtype(detections), np.dtype([("unit", "i4"), ("class", "i4"), ("count", "i8", (num_areas,))])
+
+
+def _pack(matches: Matches) -> np.ndarray:
+    """Flags of a class in a unit, uint8 [D,A,bytes]."""
+    is_right = matches.is_matched & ~matches.is_ignored
+    is_wrong = ~matches.is_matched & ~matches.is_ignored
+    return np.packbits(np.concatenate([is_right, is_wrong], axis=1).transpose(2, 0, 1), axis=-1)  # [A,2T,D] -> [D,A,2T]
+
+
+def _unpack(flags: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Some of the bits of flags, bool [bits,D] from uint8 [bytes,D]."""
+    shifts = (7 - bits % 8).astype(np.uint8)
+    return (flags[bits // 8] >> shifts[:, None] & 1).view(bool)
+
+
+def _repeated(detections: np.ndarray, repeats: np.ndarray) -> np.ndarray:
+    """Sorted detections as often as their units count, [U], in the order of a set in which these units follow."""
+    times = repeats[detections["unit"]]
+    rows = np.repeat(np.arange(times.size), times)
+    copies = np.arange(rows.size) - np.repeat(np.cumsum(times) - times, times)
+    # Equal scores within a unit: all of the first copy come before those of the second.
+    ties = [np.diff(detections[name], prepend=-1) != 0 for name in ("class", "unit", "score")]
+    groups = np.cumsum(np.logical_or.reduce(ties))
+    return detections[rows[np.lexsort((copies, groups[rows]))]]
+
+
+def _blocks(num_thresholds: int, num_detections: int) -> list[np.ndarray]:
     """All thresholds at once for few detections, one by one for many, so that temporaries stay small."""
     step = max(1, _BLOCK // max(num_detections, 1))
-    return [slice(start, start + step) for start in range(0, num_thresholds, step)]
+    return [np.arange(start, min(start + step, num_thresholds)) for start in range(0, num_thresholds, step)]
 
 
-def _curve(is_matched: np.ndarray, is_ignored: np.ndarray, num_truths: int) -> tuple[np.ndarray, np.ndarray]:
-    """Precision [T,R] and recall [T] of detections in the order of their scores, 0 or 1 [T,D], as COCOeval does."""
-    right = np.cumsum(is_matched > is_ignored, axis=-1).astype(np.float64)
-    wrong = np.cumsum(is_matched + is_ignored == 0, axis=-1).astype(np.float64)
-    reached = right / num_truths
-    recall = reached[:, -1] if reached.size else np.zeros(len(reached))
-    return _interpolate(right / (wrong + right + np.spacing(1)), reached), recall
+def _curve(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int) -> tuple[np.ndarray, np.ndarray]:
+    """Precision [T,R] and recall [T] of detections in the order of their scores, bool [T,D], as COCOeval does.
 
-
-def _interpolate(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """The best precision at each recall level or beyond, 0 where the level is not reached: [T,D], [T,D] -> [T,R]."""
-    best = np.maximum.accumulate(precision[:, ::-1], axis=-1)[:, ::-1]
-    padded = np.concatenate([best, np.zeros((len(best), 1))], axis=-1)
-    places = [np.searchsorted(row, RECALL_LEVELS, side="left") for row in recall]
-    return np.take_along_axis(padded, np.stack(places), axis=-1)
+    Recall grows, and precision is highest, where a detection is right: nothing else is looked at.
+    """
+    thresholds, places = np.nonzero(is_right)
+    num_right = np.count_nonzero(is_right, axis=1)
+    right = np.arange(1, places.size + 1) - np.repeat(np.cumsum(num_right) - num_right, num_right)
+    wrong = np.cumsum(is_wrong, axis=1, dtype=np.int32)[thresholds, places]
+    most = int(num_right.max())
+    precision = np.zeros((len(is_right), most + 1))
+    precision[thresholds, right - 1] = right / (wrong.astype(np.float64) + right + np.spacing(1))
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    return best[:, np.searchsorted(np.arange(1, most + 1) / num_truths, RECALL_LEVELS)], num_right / num_truths

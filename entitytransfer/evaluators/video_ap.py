@@ -104,7 +104,8 @@ def track_ious(detections: Tracks, truths: Tracks, *, at_least: float = 0.0) -> 
     intersections = np.zeros(totals.shape)
     for column in range(len(truths)):
         bounds = _most_in_both(detections, truths, column)
-        rows = np.flatnonzero((bounds > 0) & (bounds >= at_least * (totals[:, column] - bounds)))
+        highest = bounds / np.maximum(totals[:, column] - bounds, 1)  # divided as IoUs are, so rounding drops no pair
+        rows = np.flatnonzero((bounds > 0) & (highest >= at_least))
         intersections[rows, column] = _in_both(detections, rows, truths, column)
     unions = totals - intersections
     return np.divide(intersections, unions, out=np.zeros_like(intersections), where=unions > 0)

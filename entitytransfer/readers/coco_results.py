@@ -14,7 +14,7 @@ from cropformer import InputError, rle
 from entitytransfer.readers.coco_set import ONE_CLASS, CocoSet, split_ranges
 from entitytransfer.readers.json_file import paused_collector
 from entitytransfer.readers.json_lists import GroupedRecords, scan_list, scan_object
-from entitytransfer.readers.records import Id, Record, by_id, records, shown
+from entitytransfer.readers.records import Id, Record, by_id, check_boxes, fields, numbers, records, shown
 from entitytransfer.readers.run_lengths import check_rles
 from entitytransfer.readers.segmentations import encode_polygons
 
@@ -109,11 +109,10 @@ class CocoFiles:
         truths = self.truth.annotations(range(first + 1, last + 1))
         listed, groups = self.predictions.read(first, last)
         sizes_hw = [self.truth.size_hw(group + 1) for group in groups]
-        categories = [_result_category(one, self.truth, any_category=self.any_category) for one in listed]
-        scores = [one.number("score") for one in listed]
-        for one in listed:
-            one.check_box(one.content.get("bbox"))
-        segmentations = [one.field("segmentation") for one in listed]
+        categories = _result_categories(listed, self.truth, any_category=self.any_category)
+        scores = numbers(listed, "score")
+        check_boxes(listed)
+        segmentations = fields(listed, "segmentation")
         rles, areas = check_rles(segmentations, sizes_hw, lambda index, problem: listed[index].error(problem))
         columns = zip(groups, categories, scores, areas.tolist(), rles)
         return CocoSet(
@@ -149,13 +148,13 @@ def read_coco_truth(path: Path) -> CocoTruth:
     images = by_id(listed.read(np.arange(len(listed))))
     categories = by_id(records(content.get("categories", []), source=path, kind="category"))
     annotations.check_unique("id")
-    numbers = {image_id: number for number, image_id in enumerate(images, start=1)}
+    image_numbers = {image_id: number for number, image_id in enumerate(images, start=1)}
     category_numbers = {category_id: number for number, category_id in enumerate(categories, start=1)}
     numbered = [_image(one, number, category_numbers) for number, one in enumerate(images.values(), start=1)]
-    grouped = GroupedRecords.by(annotations, "image_id", numbers)
+    grouped = GroupedRecords.by(annotations, "image_id", image_numbers)
     return CocoTruth(
         source=path,
-        image_numbers=numbers,
+        image_numbers=image_numbers,
         images=numbered,
         categories=[one.content | {"id": number} for number, one in enumerate(categories.values(), start=1)],
         category_numbers=category_numbers,
@@ -212,15 +211,19 @@ def _image(record: Record, number: int, category_numbers: dict[Id, int]) -> dict
     return image
 
 
-def _category(record: Record, numbers: dict[Id, int]) -> int:
+def _category(record: Record, known: dict[Id, int]) -> int:
     """A file without categories has one class."""
-    return record.lookup("category_id", numbers) if numbers else ONE_CLASS
+    return record.lookup("category_id", known) if known else ONE_CLASS
 
 
-def _result_category(record: Record, truth: CocoTruth, *, any_category: bool) -> int:
+def _result_categories(listed: Sequence[Record], truth: CocoTruth, *, any_category: bool) -> list[int]:
+    known, other = truth.category_numbers, len(truth.categories) + 1
+    ids = [one.content.get("category_id") for one in listed]
+    if {*map(type, ids)} <= {int, str} and (any_category or known.keys() >= {*ids}):
+        return [known.get(one, other) for one in ids]
     if any_category:
-        return record.lookup_or("category_id", truth.category_numbers, len(truth.categories) + 1)
-    return record.lookup("category_id", truth.category_numbers)
+        return [one.lookup_or("category_id", known, other) for one in listed]
+    return [one.lookup("category_id", known) for one in listed]
 
 
 def _area(record: Record, *, default: int) -> float:

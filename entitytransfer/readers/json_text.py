@@ -10,6 +10,7 @@ Take: TypeAlias = Callable[[Any, int, int], None]  # a value, the place of its f
 
 _WINDOW = 2**20  # bytes that are read at a time
 _BLANKS = re.compile(r"[ \t\n\r]*")
+_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _ENDS_VALUE = re.compile(r"[ \t\n\r]*[,:\]}]")
 _scan_value = json.JSONDecoder().scan_once
 
@@ -62,9 +63,28 @@ class JsonText:
             self._expect("]")
             return
         while True:
+            self._take_window(take)
             take(*self.take_value())
             if self._expect(",", "]") == "]":
                 return
+
+    def _take_window(self, take: Take) -> None:
+        """Hand over values of a list as long as they and a comma after them are in the window: most of a long list."""
+        self.next_character()  # passes over blanks
+        text, place, start = self._text, self._place, self._byte
+        is_ascii = text.isascii()
+        while True:
+            try:
+                value, end = _scan_value(text, place)
+            except (StopIteration, ValueError):
+                break  # it goes on after the window, or is wrong
+            comma = _COMMA.match(text, end)
+            if comma is None:
+                break
+            stop = start + (end - place if is_ascii else len(text[place:end].encode()))
+            take(value, start, stop)
+            place, start = comma.end(), stop + comma.end() - end
+        self._place, self._byte = place, start
 
     def take_names(self) -> Iterator[str]:
         """The names in an object; whoever gets one takes its value before the next one."""

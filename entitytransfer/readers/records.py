@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
 
 from cropformer import InputError
 
@@ -15,8 +16,7 @@ MAX_PIXELS = 2**28  # of one image; the largest of any benchmark has a ninth of 
 _SHOWN_CHARACTERS = 40
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One JSON object and where it stands.
 
     Attributes:
@@ -97,6 +97,29 @@ class Record:
         is_box = isinstance(box_xywh, list) and len(box_xywh) == 4 and all(map(is_finite, box_xywh))
         if not is_box or min(box_xywh[2:]) < 0:
             raise self.error(f"the box {shown(box_xywh)} is not x, y, width, height with sides of at least 0")
+
+
+def fields(listed: Sequence[Record], name: str) -> list[Any]:
+    """A field that all records must have."""
+    try:
+        return [one.content[name] for one in listed]
+    except KeyError:
+        return [one.field(name) for one in listed]  # says which one it is
+
+
+def numbers(listed: Sequence[Record], name: str) -> list[float]:
+    """A finite number of each record."""
+    values = fields(listed, name)
+    if {*map(type, values)} <= {float} and np.isfinite(values).all():
+        return values
+    return [one.number(name) for one in listed]
+
+
+def check_boxes(listed: Sequence[Record]) -> None:
+    """The field bbox, where a record has one, must be as `Record.check_box` says."""
+    for one in listed:
+        if "bbox" in one.content:
+            one.check_box(one.content["bbox"])
 
 
 def records(values: Any, *, source: Path, kind: str) -> list[Record]:

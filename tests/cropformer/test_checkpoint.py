@@ -71,6 +71,19 @@ def test_settings_come_with_the_weights(tiny_model, tmp_path):
     assert read_checkpoint(tmp_path / "tiny.safetensors").settings == tiny_model.settings
 
 
+CLASSES = {"names": ["cat"], "category_ids": [17], "is_thing": [True]}
+
+
+def test_classes_come_with_the_weights(tiny_model, tmp_path):
+    save(tiny_model, tmp_path / "tiny.safetensors", classes=CLASSES)
+    loaded = load(tmp_path / "tiny.safetensors")
+    assert loaded.classes == CLASSES
+    loaded.save_pretrained(tmp_path / "folder")
+    assert load(tmp_path / "folder").classes == CLASSES
+    save(tiny_model, tmp_path / "unknown.safetensors")
+    assert load(tmp_path / "unknown.safetensors").classes is None
+
+
 def test_a_place_that_cannot_be_written(tiny_model, tmp_path):
     with pytest.raises(InputError, match=r"Cannot write .*absent/tiny.safetensors: No such file"):
         save(tiny_model, tmp_path / "absent" / "tiny.safetensors")
@@ -206,6 +219,13 @@ def test_a_tensor_of_another_shape(published_state, tmp_path):
     ids=["not json", "incomplete", "newer", "a list"],
 )
 def test_metadata_that_describes_no_model(metadata, tmp_path):
+    save_file({"query_decoder.norm.weight": torch.ones(3)}, tmp_path / "odd.safetensors", metadata=metadata)
+    assert_refused(tmp_path / "odd.safetensors", "states an architecture unknown to this version")
+
+
+@pytest.mark.parametrize("classes", ["no json", "[]", "{}", '{"names": 3}', '{"names": ["a", "b"]}'])
+def test_metadata_of_classes_that_the_model_does_not_have(classes, tiny_architecture, tmp_path):
+    metadata = describe(tiny_architecture, TestSettings()) | {"classes": classes}
     save_file({"query_decoder.norm.weight": torch.ones(3)}, tmp_path / "odd.safetensors", metadata=metadata)
     assert_refused(tmp_path / "odd.safetensors", "states an architecture unknown to this version")
 

@@ -158,6 +158,7 @@ def test_of_two_tensors_for_one_place_the_second_is_unexpected(tmp_path):
         ({"association": "cross"}, "no place for .*'cross'"),
         ({"association": "learned"}, "no place for .*'learned'"),
         ({"batch_layers": 1}, "no place for"),
+        ({"fine_level": True}, "no place for a fine level"),
         ({"heads": 4, "points": 8}, "means 8 heads and 4 points, not 4 and 8"),
         ({"backbone": "timm", "backbone_numbers": {"name": "resnet18"}}, "no place for a timm backbone"),
     ],

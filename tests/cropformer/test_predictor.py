@@ -166,6 +166,36 @@ def test_images_of_one_size_share_a_pass(tiny_model, monkeypatch):
     assert sorted(passes) == [1, 2]
 
 
+def test_predict_hands_over_queries_and_views(tiny_model):
+    """In groups of one size; results come back in the order of the images."""
+    images, sizes = [picture(60, 90, 0), picture(90, 60, 1), picture(60, 90, 2)], []
+
+    def look(queries, views):
+        sizes.append(len(views.pixels))
+        assert queries.class_logits.shape == (len(views.pixels), 10, 2)
+        assert torch.is_inference_mode_enabled()
+        return list(zip(views.image_sizes_hw.tolist(), fuse(queries, views)))
+
+    found = tiny_model.predict(images, look, crops=0)
+    assert sorted(sizes) == [1, 2]
+    for image, (size_hw, entities) in zip(images, found):
+        assert tuple(size_hw) == image.shape[:2]
+        assert_equal(entities, tiny_model.segment(image, crops=0, min_score=0.0))
+
+
+def test_predict_takes_the_options_of_segment(tiny_model, photo):
+    chosen = {"crops": 4, "short_side": 48, "max_side": 64, "crop_ratio": 0.6}
+    found = tiny_model.predict([photo], fuse, **chosen, max_memory="1GB", precision="bf16")[0]
+    assert_equal(found, tiny_model.segment(photo, **chosen, precision="bf16"))
+    with pytest.raises(InputError, match="there is no precision 'fp8'; use fp32 or bf16"):
+        tiny_model.predict([photo], fuse, precision="fp8")
+
+
+def test_predict_wants_one_result_for_each_image(tiny_model, photo):
+    with pytest.raises(ValueError, match="argument"):
+        tiny_model.predict([photo, photo], lambda queries, views: [0])
+
+
 def test_an_empty_batch(tiny_model):
     assert tiny_model.segment_batch([]) == []
 

@@ -309,3 +309,8 @@ def test_interruption(segment, photo_file, monkeypatch, capsys):
 def test_pretrain_says_which_setting_is_wrong(capsys):
     assert main(["pretrain", "no.such.key=1"]) == 2
     assert "no.such.key" in sentence(capsys)
+
+
+def test_a_key_without_a_place_is_an_option_of_the_dataset(capsys):
+    assert main(["pretrain", "dataset=fss", "root=/nowhere", "splt=test"]) == 2
+    assert "dataset fss has no option splt; its options are split" in sentence(capsys)

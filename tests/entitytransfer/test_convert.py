@@ -49,6 +49,19 @@ def tiny_in_the_zoo(tiny_architecture, monkeypatch) -> None:
     monkeypatch.setitem(zoo.ARCHITECTURES, "tiny", tiny)
 
 
+@pytest.mark.parametrize("options", [[], ["--half"], ["--model", "tiny"]])
+@pytest.mark.usefixtures("tiny_in_the_zoo")
+def test_classes_stay_with_the_weights(options, tiny_model, tmp_path):
+    tiny_model.classes = {"names": ["cat"], "category_ids": [17], "is_thing": [True]}
+    source, described = (
+        tmp_path / "source.safetensors",
+        {"settings": tiny_model.settings, "classes": tiny_model.classes},
+    )
+    cropformer.save_checkpoint(source, tiny_model.state_dict(), architecture=tiny_model.architecture, **described)
+    assert main(["convert", str(source), str(tmp_path / "copy.safetensors"), *options]) == 0
+    assert cropformer.load(tmp_path / "copy.safetensors").classes == tiny_model.classes
+
+
 def test_published_weights_become_ours(tmp_path, capsys):
     pickled = tmp_path / "published.pth"
     torch.save({"model": load_file(PUBLISHED)}, pickled)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from cropformer import InputError, TestSettings, TrainingBatch
 from cropformer.backbones.resnet import ResNet
+from entitytransfer import loaders
 from entitytransfer.adapter import SampleSet
 from entitytransfer.classes import ENTITY
 from entitytransfer.datasets import coco
@@ -136,6 +138,7 @@ def test_processes_share_validation_without_duplicates(world_size):
 def frozen() -> torch.nn.Module:
     model = torch.nn.Module()
     model.backbone = ResNet((1, 1, 1, 1), stem=8, width=4, channels=8).requires_grad_(False)
+    model.fine_level = None
     return model
 
 
@@ -158,6 +161,13 @@ def test_a_cache_needs_views_that_stay_the_same(tmp_path, chosen):
     data = options(feature_cache=str(tmp_path), **chosen)
     with pytest.raises(InputError, match="or leave the cache out"):
         training_loader(data, opened(data), frozen(), steps=1)
+
+
+def test_a_cache_has_no_pixels_for_a_fine_level(tmp_path):
+    data, fine = options(feature_cache=str(tmp_path)), frozen()
+    fine.fine_level = torch.nn.Identity()
+    with pytest.raises(InputError, match="keeps features without their pixels, which the fine level reads; leave the"):
+        training_loader(data, opened(data), fine, steps=1)
 
 
 def test_a_cache_needs_a_frozen_backbone(tmp_path):
@@ -192,6 +202,6 @@ def test_what_does_not_fit_is_one_sentence(act, message):
 
 
 def test_an_empty_set_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(loaders, "open_dataset", lambda name: SimpleNamespace(read=lambda root: []))
+    monkeypatch.setattr(loaders, "open_adapter", lambda name, options: SimpleNamespace(read=lambda root: []))
     with pytest.raises(InputError, match="holds no annotated image; check its annotation file"):
         load(options())

@@ -41,11 +41,13 @@ def test_every_association_can_be_chosen(kind):
 
 
 def test_numbers_can_be_chosen():
-    ours = architecture("model.association=object_tokens", "model.batch_layers=0", "model.num_classes=7")
+    chosen = ["model.batch_layers=0", "model.num_classes=7", "model.fine_level=true"]
+    ours = architecture("model.association=object_tokens", *chosen)
     with torch.device("meta"):
         model = cropformer.build(ours)
     assert model.batch_layers == 0
     assert model.query_decoder.class_head.weight.shape[0] == 8
+    assert model.fine_level is not None
 
 
 def test_an_unknown_association_is_one_sentence():

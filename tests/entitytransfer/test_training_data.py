@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cropformer import InputError, TrainingCrop, draw_scale_jitter, draw_training_crop, rle, training_views
+from cropformer import Cut, InputError, TrainingCrop, draw_scale_jitter, draw_training_crop, rle, training_views
 from cropformer.backbones.resnet import ResNet
 from cropformer.views import crop_places, view_boxes
+from entitytransfer.adapter import LabelledMasks, Sample
 from entitytransfer.augmentations import Augmentation
 from entitytransfer.datasets import coco
 from entitytransfer.feature_cache import CachedSamples, FeatureStore
@@ -31,6 +33,14 @@ def samples():
 def crops(**options) -> Augmentation:
     numbers = {"short_sides": (64, 96), "max_side": 160, **options}
     return Augmentation(lambda generator: draw_training_crop(**numbers, generator=generator))
+
+
+def largest_and_rest(sample: Sample, cuts: Sequence[Cut]) -> LabelledMasks:
+    """A target of two classes: the largest entity, and all the others as one."""
+    masks = sample.cut_masks(cuts)
+    first = int(masks[0].sum(axis=(1, 2)).argmax())
+    joined = [np.stack([view[first], np.delete(view, first, axis=0).any(axis=0)]) for view in masks]
+    return LabelledMasks(joined, np.array([1, 0]))
 
 
 def group(*indices: int, seed: int = 7) -> Group:
@@ -71,6 +81,14 @@ def test_the_same_draw_gives_the_same_views(samples):
     first, second, *others = (items[[group(0, seed=seed)]][0].views.pixels for seed in (7, 7, 20, 21, 22, 23))
     assert first.equal(second)
     assert not any(first.shape == other.shape and first.equal(other) for other in others)
+
+
+def test_a_dataset_decides_what_is_learnt(samples):
+    (batch,) = TrainingSamples(samples, crops(), build_target=largest_and_rest)[[group(0, 1)]]
+    for target in batch.targets:
+        assert target.labels.tolist() == [1, 0]
+        assert target.valid[:, 0].all()  # in the full view
+    assert batch.lost == 0
 
 
 def test_views_are_recoloured_and_masks_are_not(samples):

@@ -105,6 +105,11 @@ def test_only_what_is_below_the_threshold_may_be_left_out(spans, at_least):
     np.testing.assert_array_equal(np.where(exact >= at_least, exact, 0), np.where(bounded >= at_least, bounded, 0))
 
 
+def test_a_pair_at_the_threshold_is_not_left_out():
+    """220 of 400 pixels, where 0.55 * 400 is rounded to more than 220."""
+    assert track_ious(tracks([box(0, 11)]), tracks([box(0, 20)]), at_least=0.55).item() == 0.55
+
+
 def test_a_track_without_pixels_overlaps_nothing():
     assert track_ious(tracks([None, None]), tracks([None, None])).item() == 0.0
 
