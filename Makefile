@@ -5,7 +5,7 @@ READY := .venv/ready
 
 # What comes after `python -m benchmarks.`, in this order.
 BENCHMARKS := network inference deformable_attention fusion memory training loader \
-	scoring 'scoring --memory' scoring_video_panoptic scoring_maps plots
+	scoring 'scoring --memory' scoring_video_panoptic scoring_maps video plots
 
 # Idle OpenMP threads spin unless told to sleep, which on shared cores makes everything several times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -26,7 +26,7 @@ lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(READY)  ## measure (more than half an hour on 2 cores) and rewrite the tables of BENCHMARKS.md
+bench: $(READY)  ## measure (about an hour on 2 cores) and rewrite the tables of BENCHMARKS.md
 	$(BIN)/python -m pip install --quiet --editable '.[benchmarks]'
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 

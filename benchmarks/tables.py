@@ -25,6 +25,14 @@ NOTES = {
     "memory_gib": "memory GiB",
     "files_gib": "files GiB",
     "growth_of_files": "memory growth, in that of the files",
+    "peak_growth": "peak, in that of the first",
+    "frames_per_s": "frames/s",
+    "decoding_share": "decoding",
+    "network_share": "network",
+    "head_share": "head",
+    "linking_share": "linking",
+    "writing_share": "writing",
+    "tracks": "tracks",
 }
 MACHINE = ("commit", "date", "cpu", "cores", "threads", "python", *VERSIONS)
 NOT_MEASURED = "Not measured yet."

@@ -14,7 +14,6 @@ import torch
 
 from .clip_views import join_frames, last_frames, make_clip_views
 from .errors import InputError
-from .memory import NetworkMemory
 from .pixel_decoder import PixelFeatures, join_features
 from .queries import Queries, join_queries
 from .views import Views
@@ -80,7 +79,7 @@ class ClipPredictor:
     def network_bytes(self, size_hw: tuple[int, int], *, frames: int) -> int:
         """About what the network needs beside its weights for a window of ``frames`` frames of this size."""
         views = make_clip_views([np.zeros((*size_hw, 3), dtype=np.uint8)], **self._layout)
-        memory = self._memory(views.pixels.shape[-2:], views=frames * len(views.frames))
+        memory = self._model.network_memory(views.pixels.shape[-2:], views=frames * len(views.frames))
         return memory.shared + memory.encoding
 
     @torch.inference_mode()
@@ -106,7 +105,7 @@ class ClipPredictor:
     def _look(self, new: Views, *, known: int, count: int) -> tuple[Queries, Views]:
         """Queries and views of a window of ``count`` = T views, the last of which are ``new``."""
         model = self._model
-        memory = self._memory(new.pixels.shape[-2:], views=count)
+        memory = model.network_memory(new.pixels.shape[-2:], views=count)
         memory.images_at_once(self._max_memory, images=1)
         new = new.to(model.device)
         at_once = memory.views_at_once(self._max_memory, images=1)
@@ -114,16 +113,12 @@ class ClipPredictor:
             features = model.encode(new.pixels[0], views_at_once=at_once)
             seen = _Seen(new, features, model.decode_each(features))
             if known:
-                seen = _join(self._kept, seen)
-            queries = seen.per_view if count == 1 else self._together(seen)
+                seen = _join(self._kept.last(known), seen)
+            queries = seen.per_view
+            if count > 1:
+                queries = model.decode_together(seen.features, seen.per_view, views=count)
         self._kept = seen.last(min(self._overlap, seen.views.frames[-1] + 1)) if self._overlap else None
         return queries, seen.views
-
-    def _together(self, seen: _Seen) -> Queries:
-        return self._model.decode_together(seen.features, seen.per_view, views=len(seen.views.frames))
-
-    def _memory(self, size_hw: tuple[int, int], *, views: int) -> NetworkMemory:
-        return NetworkMemory.estimate(size_hw, views=views, channels=self._model.pixel_decoder.channels)
 
 
 def _join(earlier: _Seen, later: _Seen) -> _Seen:

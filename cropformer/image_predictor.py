@@ -163,17 +163,17 @@ class ImagePredictor(CropFormer):
             precision=precision,
         )
 
+    def network_memory(self, canvas_hw: tuple[int, int], *, views: int) -> NetworkMemory:
+        """What images of ``views`` = T views need beside the weights; an estimate."""
+        numbers = {"views": views, "channels": self.pixel_decoder.channels}
+        return NetworkMemory.estimate(canvas_hw, **numbers, fine_level=self.fine_level is not None)
+
     def _groups(self, views: Sequence[Views], bound: int | None) -> Iterator[list[int]]:
         """Indices of images that go through the network together: of one canvas, and as many as the bound allows."""
         for canvas in dict.fromkeys(item.pixels.shape for item in views):
             same = [i for i, item in enumerate(views) if item.pixels.shape == canvas]
-            size = self._memory(canvas).images_at_once(bound, images=len(same))
+            size = self.network_memory(canvas[-2:], views=canvas[-4]).images_at_once(bound, images=len(same))
             yield from (same[i : i + size] for i in range(0, len(same), size))
-
-    def _memory(self, canvas: torch.Size) -> NetworkMemory:
-        """What views [...,T,3,H,W] need."""
-        numbers = {"views": canvas[-4], "channels": self.pixel_decoder.channels}
-        return NetworkMemory.estimate(canvas[-2:], **numbers, fine_level=self.fine_level is not None)
 
     @torch.inference_mode()
     def _predict_views(
@@ -186,7 +186,8 @@ class ImagePredictor(CropFormer):
     ) -> list[R]:
         """What ``predict`` makes of views that go through the network together."""
         views = views.to(self.device)
-        at_once = self._memory(views.pixels.shape).views_at_once(max_memory, images=len(views.pixels))
+        images, count, _, *canvas_hw = views.pixels.shape  # [B,T,3,H,W]
+        at_once = self.network_memory(canvas_hw, views=count).views_at_once(max_memory, images=images)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
             queries = self(views, views_at_once=at_once)
         return predict(queries, views)

@@ -18,6 +18,8 @@ from entitytransfer.heads import EntityHead, InstanceHead, PanopticHead, best_pa
 from entitytransfer.panoptic_regions import Regions, find_regions
 from entitytransfer.window_result import WindowResult, gather_window
 
+_LEAST = np.finfo(np.float32).tiny  # a class score of 0 has the quality 0, not NaN
+
 
 class Verdict(NamedTuple):
     """What becomes of the tracks of a clip: rows int64 [n] of the N tracks, which may repeat, labels, and scores."""
@@ -62,7 +64,7 @@ class ClipEntityHead(EntityHead):
         found = self.predict(queries, views)
         scores = first.class_scores.cpu().numpy()
         probs = np.stack([scores, 1 - scores], axis=1) if len(self.classes) == 1 else first.class_probs.cpu().numpy()
-        qualities = [one.scores / scores[one.query_ids] for one in found]
+        qualities = [one.scores / np.maximum(scores[one.query_ids], _LEAST) for one in found]
         return gather_window(found, class_probs=probs, embeddings=first.embeddings.cpu().numpy(), qualities=qualities)
 
     def judge(self, class_probs: np.ndarray, qualities: np.ndarray) -> Verdict:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from cropformer import Cut, cut_image, read_image, read_reduced, reduced_scale, rle
 from entitytransfer.adapter import Annotation, LabelledMasks, Sample, check_size
+
+Kind: TypeAlias = Literal["images", "clips"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,11 @@ def sample_id(sample: Sample | ClipSample) -> int | str:
 def holds_clips(samples: Sequence[Sample | ClipSample]) -> bool:
     """Whether the samples of a set, which holds one at least, are clips."""
     return isinstance(samples[0], ClipSample)
+
+
+def kind_of(samples: Sequence[Sample | ClipSample]) -> Kind:
+    """What the samples of a set are called."""
+    return "clips" if holds_clips(samples) else "images"
 
 
 def labelled_tracks(clip: ClipSample, cuts: Sequence[Cut], frames: Sequence[int]) -> LabelledMasks:

@@ -19,7 +19,7 @@ from entitytransfer.inputs import Job
 from entitytransfer.readers.video import PIPE, VideoReader
 from entitytransfer.segment_options import SegmentOptions
 from entitytransfer.threads import Behind
-from entitytransfer.track_store import TrackStore
+from entitytransfer.track_store import TrackStore, is_in_use
 from entitytransfer.tracklets import FrameResult
 from entitytransfer.video import VideoSegmenter
 
@@ -126,6 +126,8 @@ def _kept_store(job: Job, options: SegmentOptions) -> Iterator[TrackStore]:
     path = _store_path(job, options)
     folder = path.parent
     if not options.resume or str(job.path) == PIPE:
+        if is_in_use(path):
+            raise InputError(f"Another run is segmenting to {folder}; wait for its end, or choose another --out.")
         shutil.rmtree(folder, ignore_errors=True)
     is_of_use = True
     try:

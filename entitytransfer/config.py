@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,9 +178,15 @@ def save_config(out: Path, config: dict[str, Any]) -> None:
     save_run_record(out, config)
 
 
+@cache
+def _keys(name: str) -> frozenset[str]:
+    """What may be typed before the first dot of an override, where hydra is set up."""
+    return frozenset({*compose(name), *_GROUPS})
+
+
 def _spelled_out(name: str, overrides: Sequence[str]) -> list[str]:
     """Overrides as hydra knows them: a key that the config does not have is an option of the dataset."""
-    known = {*compose(name), *_GROUPS}
+    known = _keys(name)
     # The one set of an evaluation is what a recipe calls the validation set.
     places = ("data.options", "data.validation.options") if name == "evaluate" else ("data.options",)
     spelled_out = []

@@ -18,13 +18,13 @@ import torch
 from cropformer import InputError
 from entitytransfer.adapter import Adapter, Evaluator, Head, Result, Sample
 from entitytransfer.clip_result_files import write_clip_files
-from entitytransfer.clip_sample import ClipSample, holds_clips, sample_id
+from entitytransfer.clip_sample import ClipSample, Kind, kind_of, sample_id
 from entitytransfer.console import followed
 from entitytransfer.datasets import open_adapter, open_dataset
 from entitytransfer.evaluate_clips import is_annotated
 from entitytransfer.evaluate_options import EvaluateOptions
 from entitytransfer.loaders import SetSource, open_set
-from entitytransfer.methods import Kind, Method, Predict, open_method, with_options
+from entitytransfer.methods import Method, Predict, open_method, with_options
 from entitytransfer.metric_format import show_metric
 from entitytransfer.prediction_parts import PARTS, PredictionPart, missing_shards, read_results
 from entitytransfer.predictions import ensure_writable, write_json
@@ -61,7 +61,7 @@ def evaluate(
     """
     adapter = adapter or open_adapter(source.dataset, source.options)
     samples = open_set(source)
-    kind, ids = _kind(samples), _unique_ids(samples)
+    kind, ids = kind_of(samples), _unique_ids(samples)
     head = with_options(adapter.build_head(samples.classes), options)
     method = open_method(options, head, kind=kind, device=process_device(options.device))
     _check_classes(method.num_classes, head, options.weights, source)
@@ -97,8 +97,8 @@ def process_shard() -> tuple[int, int]:
 
 
 def process_device(device: str) -> str:
-    """The device that this process takes: "auto" gives each process of a machine a GPU of its own."""
-    if device != "auto" or not torch.cuda.is_available():
+    """The device that this process takes: "auto" and "cuda" give each process of a machine a GPU of its own."""
+    if device not in ("auto", "cuda") or not torch.cuda.is_available():
         return device
     return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
 
@@ -112,7 +112,7 @@ def table(metrics: Mapping[str, float]) -> str:
 
 def describe_set(source: SetSource, samples: Sequence[Sample | ClipSample]) -> dict[str, Any]:
     """What was evaluated on: the dataset, the options of its reader and their defaults, and which images or clips."""
-    kind, shapes, exhaustive = _kind(samples), [], True
+    kind, shapes, exhaustive = kind_of(samples), [], True
     for sample in samples:
         frames = [len(sample.frame_paths)] if isinstance(sample, ClipSample) else []
         shapes.append([sample_id(sample), *sample.size_hw, *frames])
@@ -126,15 +126,10 @@ def describe_set(source: SetSource, samples: Sequence[Sample | ClipSample]) -> d
     }
 
 
-def _kind(samples: Sequence[Sample | ClipSample]) -> Kind:
-    """What the samples of a set are."""
-    return "clips" if holds_clips(samples) else "images"
-
-
 def _unique_ids(samples: Sequence[Sample | ClipSample]) -> list[int | str]:
     ids = [sample_id(sample) for sample in samples]
     if len(set(ids)) < len(ids):
-        raise InputError(f"Several {_kind(samples)} of the set have the same id; correct its annotation file.")
+        raise InputError(f"Several {kind_of(samples)} of the set have the same id; correct its annotation file.")
     return ids
 
 

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from cropformer import EntitySegmenter, InputError, rle
+from cropformer import EntitySegmenter, InputError
 from entitytransfer.clip_heads import ClipHead
 from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample
 from entitytransfer.evaluate_options import EvaluateOptions
 from entitytransfer.segmented_clip import SegmentedClip
+from entitytransfer.track_store import TrackStore
 from entitytransfer.video import VideoSegmenter
 
 
@@ -20,11 +19,17 @@ def clip_predictor(
     """The function that predicts a clip.
 
     Raises:
-        InputError: the windows cannot advance, or an option is not one of clips.
+        InputError: the windows cannot advance, an option is not one of clips, or the model sees one view at a time and
+            would be shown several.
     """
     if options.crop_ratio is not None:
         raise InputError("The crops of clips have the ratio of the weights; leave out test.crop_ratio.")
     sizes = options.sizes(model.settings)
+    if model.association is None and (options.clip.window != 1 or sizes["crops"]):
+        raise InputError(
+            f"The weights {options.weights} are a plain Mask2Former, which sees one frame at a time; set clip.window=1 "
+            "clip.overlap=0 test.crops=0."
+        )
     segmenter = VideoSegmenter(
         model,
         head=head,
@@ -42,24 +47,17 @@ def clip_conditions(options: EvaluateOptions) -> dict[str, Any]:
 
 
 def gather_clip(clip: SegmentedClip) -> ClipResult:
-    """Segment a clip to its end, and judge its tracks; one that no frame shows is none."""
-    masks: dict[int, dict[int, rle.RLE]] = {}  # of each track by the place of the frame
-    known: dict[int, tuple[np.ndarray, float]] = {}
-    num_frames = 0
-    for window in clip.windows:
-        links = window.links
-        known.update(zip(links.track_ids.tolist(), zip(links.class_probs, links.qualities)))
-        for frame in window.frames:
-            for track_id, mask in zip(frame.track_ids.tolist(), frame.entities.rles):
-                masks.setdefault(track_id, {})[num_frames] = mask
-            num_frames += 1
-    track_ids = sorted(masks)
-    if not track_ids:
-        return ClipResult.of([], track_ids=[], labels=[], scores=[])
-    verdict = clip.head.judge(*(np.stack(column) for column in zip(*(known[one] for one in track_ids))))
-    kept = [track_ids[row] for row in verdict.rows.tolist()]
-    rles = [[masks[one].get(place) for place in range(num_frames)] for one in kept]
-    return ClipResult.of(rles, track_ids=kept, labels=verdict.labels, scores=verdict.scores)
+    """Segment a clip to its end, and judge its tracks."""
+    with TrackStore(None, {}) as store:
+        for window in clip.windows:
+            store.append(window)
+        tracks = list(store.tracks(clip.head))
+        return ClipResult.of(
+            [list(track.rles) for track in tracks],
+            track_ids=[track.track_id for track in tracks],
+            labels=[track.label for track in tracks],
+            scores=[track.score for track in tracks],
+        )
 
 
 def is_annotated(clip: ClipSample) -> bool:

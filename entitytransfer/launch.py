@@ -1,9 +1,14 @@
-"""Many processes for one command: ``torchrun`` on this machine, or a Slurm job through submitit."""
+"""Many processes for one command, on this machine or in a Slurm job through submitit.
+
+Training, whose processes talk to each other, goes through ``torchrun``, which ends them all if one fails. The processes
+of other commands share the work and know nothing of each other.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
     import submitit
 
 RESTARTS = 1000  # after timeouts: a long run takes as many time limits as it needs
+_TRAINING = frozenset({"pretrain", "finetune"})
+_TOLD_TO_GO_ON = frozenset({"segment"})  # by --resume; the others go on where they stopped by themselves
 
 
 @dataclass(frozen=True)
@@ -52,23 +59,45 @@ def launch_here(command: Sequence[str], *, processes: int | None = None) -> int:
         processes: how many; None is one for each GPU, or one without any.
     """
     import torch
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
 
     processes = processes or max(1, torch.cuda.device_count())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    codes = _run_together(command, processes) if command[0] in _TRAINING else _run_apart(command, processes)
+    code = next(filter(None, codes), 0)
+    return code if code >= 0 else 128 - code  # a signal, as shells say it
+
+
+def _run_together(command: Sequence[str], processes: int) -> list[int]:
+    """Exit code of the first process that fails."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
     try:
         run(parse_args(["--standalone", f"--nproc-per-node={processes}", "--module", "entitytransfer", *command]))
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
-        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode  # a signal, as shells say it
-    return 0
+        return [failure.exitcode]
+    return []
+
+
+def _run_apart(command: Sequence[str], processes: int) -> list[int]:
+    """Exit code of each process; one that fails, perhaps for a bad clip in its share, stops no other."""
+    started = []
+    try:
+        for rank in range(processes):
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+            typed = [sys.executable, "-m", "entitytransfer", *command]
+            started.append(subprocess.Popen(typed, env={**os.environ, **place}))
+        return [process.wait() for process in started]
+    finally:
+        for process in started:
+            process.terminate()  # after an interruption; those that have ended are left alone
 
 
 class Task:
     """One process of a Slurm job: finds the others, runs the command, and runs it again when the job is queued again.
 
-    A command that keeps checkpoints, as pretraining does, goes on from the last one.
+    A command that keeps checkpoints, as pretraining does, goes on from the last one; ``segment`` is told to resume.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -86,10 +115,12 @@ class Task:
             raise SystemExit(code)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What submitit queues after a timeout or a preemption: the same again."""
+        """What submitit queues after a timeout or a preemption: the same again, going on."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self)
+        name, *arguments = self.command
+        must_be_told = name in _TOLD_TO_GO_ON and "--resume" not in arguments
+        return DelayedSubmission(Task([name, "--resume", *arguments]) if must_be_told else self)
 
 
 def submit(command: Sequence[str], options: SlurmOptions, *, cluster: str = "slurm") -> submitit.Job[None]:

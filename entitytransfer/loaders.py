@@ -24,7 +24,7 @@ from cropformer import (
 )
 from entitytransfer.adapter import Sample, SampleSet, labelled_masks
 from entitytransfer.augmentations import Augmentation
-from entitytransfer.clip_sample import holds_clips
+from entitytransfer.clip_sample import holds_clips, kind_of
 from entitytransfer.clip_training_data import BuildClipTarget, ClipFrames, TrainingClips
 from entitytransfer.datasets import open_adapter, open_dataset
 from entitytransfer.feature_cache import CachedSamples
@@ -167,7 +167,7 @@ def validation_loader(
     Raises:
         InputError: if the set holds less than one sample for each process.
     """
-    kind = "clips" if holds_clips(samples) else "images"
+    kind = kind_of(samples)
     if len(samples) < world_size:
         raise InputError(
             f"there are {len(samples)} {kind} to validate on for {world_size} processes; use fewer processes, or set "
@@ -211,7 +211,7 @@ def open_set(source: SetSource) -> SampleSet:
     """
     samples = open_adapter(source.dataset, source.options).read(source.root, **_checked(source))
     if not samples:
-        raise InputError(f"{source.root} holds no annotated image; check its annotation file")
+        raise InputError(f"{source.root} holds no annotated image or clip; check its annotation file")
     return samples
 
 
@@ -255,7 +255,7 @@ def _with_entities(samples: Sequence[Sample]) -> np.ndarray:
 def _report_empty(sources: Sequence[SetSource], sets: Sequence[Sequence[Sample]], shown: Sequence[np.ndarray]) -> None:
     for source, members, kept in zip(sources, sets, shown):
         if len(kept) < len(members):
-            kind = "clips" if holds_clips(members) else "images"
+            kind = kind_of(members)
             print(f"{source.root}: {len(members) - len(kept)} of {len(members)} {kind} have no entity; left out")
 
 

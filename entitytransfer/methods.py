@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 from cropformer import EntitySegmenter, InputError, parse_memory, weights_path
 from entitytransfer.adapter import Head, Result
-from entitytransfer.clip_sample import ClipSample
+from entitytransfer.clip_sample import ClipSample, Kind
 from entitytransfer.evaluate_clips import clip_conditions, clip_predictor
 from entitytransfer.evaluate_options import EvaluateOptions
 from entitytransfer.file_digest import sha256_of
@@ -21,7 +21,6 @@ from entitytransfer.peers import open_peer, peer_options
 from entitytransfer.result_files import check_task
 from entitytransfer.segment import find_device, load_model
 
-Kind: TypeAlias = Literal["images", "clips"]
 Predict = Callable[[np.ndarray | ClipSample], Result]
 PEER_OPTIONS = "peer_options"  # what a command and a protocol call those of a peer
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import numpy as np
@@ -85,7 +84,7 @@ class ClipTracks:
                 yield _row(path, problem=str(error))
 
     def _tracks(self, path: Path) -> Iterator[Batch]:
-        with TemporaryDirectory() as folder, TrackStore(Path(folder) / "tracks.sqlite", {}) as store:
+        with TrackStore(None, {}) as store:
             clip = self._segmenter.segment(path, stride=self._stride)
             for window in clip.windows:
                 store.append(window)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cropformer import InputError
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.readers.clip import Frame
+from entitytransfer.readers.clip import Frame, Range
 from entitytransfer.readers.image_folder import FOLDER_FPS
 
 
@@ -19,12 +19,14 @@ class SampleFrames:
 
     fps = FOLDER_FPS
     warning: str | None = None
+    tally: tuple[int, float | None] = (0, None)
 
     def __init__(
         self, sample: ClipSample, *, stride: int = 1, start_frame: int = 0, end_frame: int | None = None
     ) -> None:
+        wanted = Range(start_frame, end_frame, stride=stride)
         self._sample = sample
-        self._indices = range(len(sample.frame_paths))[start_frame:end_frame:stride]
+        self._indices = range(len(sample.frame_paths))[wanted.start_frame : wanted.end_frame : wanted.stride]
         if not self._indices:
             raise InputError(
                 f"Clip {sample.clip_id} has {len(sample.frame_paths)} frames and none in the range from {start_frame} "

@@ -51,13 +51,15 @@ def segment(paths: Sequence[str | Path], options: SegmentOptions) -> Outcome:
         InputError: the output folder cannot be written, the weights or the device do not exist, or the options for
             clips do not suit the weights or each other.
     """
-    jobs, errors = find_jobs(paths, out_dir=options.out_dir)
+    jobs, errors = find_jobs(paths, out_dir=options.out_dir, frames=options.frames)
+    total_clips = sum(job.is_clip for job in jobs)
     index, parts = options.shard
     jobs = jobs[(index - 1) % parts :: parts]
     outcome = Outcome(errors=list(errors))
     if jobs:
         ensure_writable(options.out_dir)
-    manifest = Manifest(options.out_dir, options.shard, [job for job in jobs if job.is_clip])
+    clips = [job for job in jobs if job.is_clip]
+    manifest = Manifest(options.out_dir, options.shard, clips, total=total_clips)
     jobs = _select(jobs, options, outcome, manifest)
     if jobs:
         model = load_model(options.weights, device=options.device)
@@ -74,6 +76,7 @@ def segment(paths: Sequence[str | Path], options: SegmentOptions) -> Outcome:
                     run.clip(batch[0])
                 else:
                     run.photos(batch, images)
+    manifest.join()
     return outcome
 
 
@@ -199,6 +202,12 @@ def _about(job: Job, error: Exception) -> Exception:
     return about
 
 
+def _is_done(job: Job, outputs: Sequence[Path], options: SegmentOptions, manifest: Manifest) -> bool:
+    """Whether an earlier run has done it: its files are there, no run was stopped since, and they are no other's."""
+    is_there = all(path.exists() for path in outputs)
+    return is_there and not is_unfinished(job, options) and not manifest.belonged_to_another(job)
+
+
 def _select(jobs: Sequence[Job], options: SegmentOptions, outcome: Outcome, manifest: Manifest) -> list[Job]:
     """The jobs that are still to be done; the outcome, and for clips the manifest, hear of the others."""
     selected = []
@@ -211,7 +220,7 @@ def _select(jobs: Sequence[Job], options: SegmentOptions, outcome: Outcome, mani
             outcome.errors.append(InputError(sentence))
             if job.is_clip:
                 manifest.failed(job, sentence)
-        elif options.resume and all(path.exists() for path in outputs) and not is_unfinished(job, options):
+        elif options.resume and _is_done(job, outputs, options, manifest):
             outcome.skipped += 1
             if job.is_clip:
                 manifest.skipped(job)

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from cropformer import InputError, parse_memory
 from entitytransfer.inputs import FORMATS, PANOPTIC_FORMATS
+from entitytransfer.readers.clip import Range
 from entitytransfer.readers.video import Backend
 
 HeadName: TypeAlias = Literal["entity", "instance", "panoptic"]
@@ -35,6 +36,7 @@ class SegmentOptions:
         end_frame: the frame before which to stop.
         start_s: the time in a clip before which no frame is taken.
         end_s: the time at which to stop.
+        frames: the images of a folder are the frames of one clip, not photos.
         backend: what decodes video files.
         head: what the queries of the model mean in a clip, see `clip_heads`.
         window: frames of a clip that the model sees at once; None = all of a short clip.
@@ -45,7 +47,8 @@ class SegmentOptions:
             window of a run that was stopped.
 
     Raises:
-        InputError: an unknown format or one that the head does not give, or an impossible shard.
+        InputError: an unknown format or one that the head does not give, a range of frames that no clip can have, or an
+            impossible shard.
     """
 
     out_dir: Path
@@ -65,6 +68,7 @@ class SegmentOptions:
     end_frame: int | None = None
     start_s: float = 0.0
     end_s: float | None = None
+    frames: bool = False
     backend: Backend = "pyav"
     head: HeadName = "entity"
     window: int | None = 4
@@ -82,6 +86,7 @@ class SegmentOptions:
         if refused and self.head != "panoptic":
             raise InputError(f"The format {refused[0]} needs whole frames in regions; add --head panoptic.")
         parse_memory(self.max_memory)
+        Range(self.start_frame, self.end_frame, self.start_s, self.end_s, self.stride)
         index, parts = self.shard
         if not 0 <= index <= parts or parts < 1:
             raise InputError(f"There is no shard {index}/{parts}; give i/n with i from 1 to n.")

@@ -9,8 +9,10 @@ N tracks · K classes · F frames.
 import json
 import sqlite3
 from array import array
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,19 +25,21 @@ from entitytransfer.segmented_clip import WindowTracks
 from entitytransfer.tracklets import FrameResult, Links
 
 # A store belongs to one run from the first moment to the last; a window that is in it survives the end of the process.
+# The masks of a frame keep their order, that of their rowid.
 _SCHEMA = """
 PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA synchronous = NORMAL;
 BEGIN EXCLUSIVE;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS frames (place INTEGER PRIMARY KEY, number INTEGER, time_s REAL);
-CREATE TABLE IF NOT EXISTS masks (
-    place INTEGER, entity INTEGER, track INTEGER, counts TEXT, score REAL, label INTEGER, PRIMARY KEY (place, entity)
-) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS masks (place INTEGER, track INTEGER, counts TEXT, score REAL, label INTEGER);
+CREATE INDEX IF NOT EXISTS masks_of_frames ON masks (place);
 CREATE INDEX IF NOT EXISTS masks_of_tracks ON masks (track, place);
 CREATE TABLE IF NOT EXISTS tracks (track INTEGER PRIMARY KEY, class_probs BLOB, quality REAL);
 COMMIT;
 """
+# A track may be in those frames alone that the window before has decided otherwise.
+_IS_SHOWN = "EXISTS (SELECT 1 FROM masks WHERE masks.track = tracks.track)"
 _DTYPE = "<f8"
 
 
@@ -59,7 +63,7 @@ class TrackStore:
     """Context manager; what has been added stays when the block ends, however it ends.
 
     Args:
-        path: the file; its folder is made if needed.
+        path: the file, whose folder is made if needed; None = one without a name, which goes with the store.
         header: what the results depend on, as JSON; a store with another one is refused.
 
     Raises:
@@ -67,11 +71,12 @@ class TrackStore:
             from every method.
     """
 
-    def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
-        self.path = Path(path)
-        ensure_writable(self.path.parent)
+    def __init__(self, path: str | Path | None, header: Mapping[str, Any]) -> None:
+        self.path = None if path is None else Path(path)
+        if self.path is not None:
+            ensure_writable(self.path.parent)
         with self._explained():
-            self._connection = sqlite3.connect(self.path, timeout=0)
+            self._connection = sqlite3.connect(self.path or "", timeout=0)
         try:
             with self._explained():
                 self._connection.executescript(_SCHEMA)
@@ -113,8 +118,8 @@ class TrackStore:
         counts = (one["counts"] for one in found.rles)
         columns = frame.track_ids.tolist(), counts, found.scores.tolist(), found.labels.tolist()
         self._connection.execute("INSERT INTO frames VALUES (?, ?, ?)", (place, frame.index, frame.time_s))
-        rows = ((place, entity, *row) for entity, row in enumerate(zip(*columns)))
-        self._connection.executemany("INSERT INTO masks VALUES (?, ?, ?, ?, ?, ?)", rows)
+        rows = ((place, *row) for row in zip(*columns))
+        self._connection.executemany("INSERT INTO masks VALUES (?, ?, ?, ?, ?)", rows)
 
     def _update_tracks(self, links: Links) -> None:
         probs = (row.astype(_DTYPE).tobytes() for row in links.class_probs)
@@ -130,8 +135,8 @@ class TrackStore:
 
     @property
     def num_tracks(self) -> int:
-        """Number of tracks N, whatever a head will make of them."""
-        return self._number("SELECT COUNT(*) FROM tracks")
+        """Number of tracks N that a frame shows, whatever a head will make of them."""
+        return self._number(f"SELECT COUNT(*) FROM tracks WHERE {_IS_SHOWN}")
 
     def frame_numbers(self) -> array:
         """Number in the clip of each frame, F of them."""
@@ -141,7 +146,7 @@ class TrackStore:
         """The frames in order, as they were added, but without pictures, embeddings and query ids."""
         size_hw = self._fact("size_hw")
         for place, number, time_s in self._rows("SELECT * FROM frames ORDER BY place"):
-            query = "SELECT track, counts, score, label FROM masks WHERE place = ? ORDER BY entity"
+            query = "SELECT track, counts, score, label FROM masks WHERE place = ? ORDER BY rowid"
             rows = list(self._rows(query, place))
             track_ids, counts, scores, labels = zip(*rows) if rows else [()] * 4
             rles = [{"size": size_hw, "counts": one} for one in counts]
@@ -149,8 +154,8 @@ class TrackStore:
             yield FrameResult(number, time_s, entities, np.array(track_ids, dtype=np.int64), None)
 
     def tracks(self, head: ClipHead) -> Iterator[StoredTrack]:
-        """What a head makes of the tracks, in its order."""
-        rows = list(self._rows("SELECT track, class_probs, quality FROM tracks ORDER BY track"))
+        """What a head makes of the tracks, in its order; one that no frame shows is none."""
+        rows = list(self._rows(f"SELECT track, class_probs, quality FROM tracks WHERE {_IS_SHOWN} ORDER BY track"))
         if not rows:
             return
         track_ids, probs, qualities = zip(*rows)
@@ -164,10 +169,10 @@ class TrackStore:
         rows = self._rows("SELECT place, counts FROM masks WHERE track = ? ORDER BY place", track_id)
         shown = 0
         for place, counts in rows:
-            yield from [None] * (place - shown)
+            yield from repeat(None, place - shown)
             yield {"size": size_hw, "counts": counts}
             shown = place + 1
-        yield from [None] * (frames - shown)
+        yield from repeat(None, frames - shown)
 
     # --- the file
 
@@ -186,11 +191,11 @@ class TrackStore:
 
     def _fact(self, name: str) -> Any:
         for (value,) in self._rows("SELECT value FROM facts WHERE name = ?", name):
-            return json.loads(value)
+            return json.loads(value, object_hook=_decode)
         return None
 
     def _set_fact(self, name: str, value: Any) -> None:
-        text = json.dumps(value, default=lambda numbers: numbers.tolist())
+        text = json.dumps(value, default=_encode)
         self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, text))
 
     def _number(self, query: str) -> int:
@@ -207,11 +212,39 @@ class TrackStore:
         try:
             yield
         except sqlite3.OperationalError as error:
+            place = self.path or "a temporary file"
             raise InputError(
-                f"Cannot work with {self.path} ({error}); what is in it is kept: free some space, or wait for another "
-                "run that uses it."
+                f"Cannot work with {place} ({error}); what is in it is kept: free some space, or wait for another run "
+                "that uses it."
             ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(
                 f"{self.path} is damaged ({error}); remove it, and run it again from the start."
             ) from error
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a run has a store open, which keeps all others away."""
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path, timeout=0)) as connection:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return True
+        except sqlite3.DatabaseError:
+            return False  # damaged, so that no run can have opened it
+    return False
+
+
+def _encode(array: np.ndarray) -> dict[str, Any]:
+    """An array for JSON, to the last bit, and in a fifth of the room and a tenth of the time of its decimals."""
+    return {"dtype": array.dtype.str, "shape": array.shape, "base64": b64encode(array.tobytes()).decode("ascii")}
+
+
+def _decode(content: dict[str, Any]) -> Any:
+    """Undo `_encode`."""
+    if content.keys() != {"dtype", "shape", "base64"}:
+        return content
+    numbers = np.frombuffer(b64decode(content["base64"]), dtype=content["dtype"])
+    return numbers.reshape(content["shape"])  # as they were

@@ -9,6 +9,8 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
+from entitytransfer.clip_sample import Kind
+
 
 def progress_callback(*, every: int = 20) -> Callback:
     """A progress bar on a terminal, otherwise one line in every ``every`` steps."""
@@ -54,19 +56,20 @@ def _say(trainer: lightning.Trainer, line: str) -> None:
 class Forecast(Callback):
     """After the few steps of a dry run, prints what the whole run would take in time and memory.
 
-    The last step is the measure, with the wait for its images: the first one also pays for warming up. Where the dry
+    The last step is the measure, with the wait for its data: the first one also pays for warming up. Where the dry
     run validates, the last validation image is the measure of all validations.
 
     Args:
         steps: length of the whole run.
-        images: images in a step, over all processes.
+        samples: images or clips in a step, over all processes.
+        kind: which of the two.
         validate_every: steps between two validations of the whole run.
     """
 
-    def __init__(self, *, steps: int, images: int, validate_every: int) -> None:
-        self.steps, self.images, self.validate_every = steps, images, validate_every
+    def __init__(self, *, steps: int, samples: int, kind: Kind, validate_every: int) -> None:
+        self.steps, self.samples, self.kind, self.validate_every = steps, samples, kind, validate_every
         self.step_s: float | None = None
-        self.validation_image_s: float | None = None
+        self.validation_sample_s: float | None = None
         self.since = 0.0
 
     def on_train_start(self, *_: Any) -> None:
@@ -82,8 +85,8 @@ class Forecast(Callback):
         self._lap()
 
     def on_validation_batch_end(self, *_: Any) -> None:
-        """A validation image is done."""
-        self.validation_image_s = self._lap()
+        """A validation sample is done."""
+        self.validation_sample_s = self._lap()
 
     def on_validation_end(self, *_: Any) -> None:
         """The next step begins here."""
@@ -96,14 +99,14 @@ class Forecast(Callback):
         hours = self.step_s * self.steps / 3600
         memory = peak_memory_gib(trainer.strategy.root_device)
         print(
-            f"dry run: {self.step_s:.2f} s/step, {self.images / self.step_s:.2f} images/s, "
-            f"{hours:.1f} h for {self.steps} steps of {self.images} images, {memory:.1f} GiB peak memory of a process"
+            f"dry run: {self.step_s:.2f} s/step, {self.samples / self.step_s:.2f} {self.kind}/s, "
+            f"{hours:.1f} h for {self.steps} steps of {self.samples} {self.kind}, {memory:.1f} GiB peak memory of a process"
         )
-        if self.validation_image_s is not None:
-            images = sum(len(loader) for loader in _listed(trainer.val_dataloaders))
+        if self.validation_sample_s is not None:
+            samples = sum(len(loader) for loader in _listed(trainer.val_dataloaders))
             times = self.steps // self.validate_every
-            hours = self.validation_image_s * images * times / 3600
-            print(f"validation: {hours:.1f} h more for {times} times {images} images in each process")
+            hours = self.validation_sample_s * samples * times / 3600
+            print(f"validation: {hours:.1f} h more for {times} times {samples} {self.kind} in each process")
 
     def _lap(self) -> float:
         """Seconds since the last call; the clock starts anew."""

@@ -97,7 +97,7 @@ def train(
         JobError: if too many steps in a row had no finite loss or gradient; the checkpoint is kept.
     """
     _check_fit(architecture, run, sets)
-    trainer = _trainer(run, validates=sets.judgement is not None)
+    trainer = _trainer(run, sets)
     lightning.seed_everything(run.loop.seed, verbose=False)
     classes = {name: list(values) for name, values in asdict(sets.classes).items()}
     model = build(architecture, settings=run.settings, classes=classes)
@@ -129,21 +129,22 @@ def _check_fit(architecture: Architecture, run: TrainingRun, sets: TrainingSets)
         )
 
 
-def _trainer(run: TrainingRun, *, validates: bool) -> lightning.Trainer:
+def _trainer(run: TrainingRun, sets: TrainingSets) -> lightning.Trainer:
     return make_trainer(
         run.loop,
         out=run.out,
         steps=DRY_STEPS if run.dry_run else run.optimisation.max_steps,
-        validates=validates,
-        callbacks=_callbacks(run),
+        validates=sets.judgement is not None,
+        callbacks=_callbacks(run, sets),
         dry_run=run.dry_run,
     )
 
 
-def _callbacks(run: TrainingRun) -> list[Callback]:
+def _callbacks(run: TrainingRun, sets: TrainingSets) -> list[Callback]:
     if run.dry_run:
-        steps, images = run.optimisation.max_steps, run.data.batch.total
-        return [Forecast(steps=steps, images=images, validate_every=run.loop.validate_every)]
+        numbers = {"steps": run.optimisation.max_steps, "samples": run.data.batch.total}
+        kind = "clips" if sets.hold_clips else "images"
+        return [Forecast(**numbers, kind=kind, validate_every=run.loop.validate_every)]
     skipped = SkippedSteps(run.out / "non_finite.jsonl", limit=run.loop.max_skipped_steps)
     return [progress_callback(), ImageGrids(), skipped]
 

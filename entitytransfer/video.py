@@ -1,7 +1,6 @@
 """Video segmentation at constant memory: decode, cut into windows, segment each, link, stream out."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -16,6 +15,7 @@ from entitytransfer.sample_frames import SampleFrames
 from entitytransfer.segmented_clip import SegmentedClip, WindowTracks
 from entitytransfer.tracklets import FrameResult, Linker, LinkRules
 from entitytransfer.window_result import WindowResult
+from entitytransfer.windows import Reading, Start, cut_windows
 
 R = TypeVar("R")
 _OFFLINE_FRAMES = 64  # that go through the network together, unless a bound on the memory allows fewer
@@ -66,7 +66,7 @@ class VideoSegmenter:
         precision: "fp32" or "bf16", see `EntitySegmenter.segment`.
 
     Raises:
-        InputError: the windows cannot advance, ``min_score`` is given beside a head, or the bound is no memory.
+        InputError: the windows cannot advance, ``min_score`` is given beside a head, or a memory makes no sense.
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class VideoSegmenter:
             raise InputError(f"Windows of {window} frames cannot share {overlap}; give an overlap below the window.")
         if head is not None and min_score is not None:
             raise InputError("The head has its own min_score; give it to the head, or leave out the head.")
+        if memory < 0:
+            raise InputError(f"Entities cannot be remembered for {memory} windows; give a memory of 0 or more.")
         self.model = model
         self.window = window
         self.overlap = overlap if window else 0
@@ -129,7 +131,7 @@ class VideoSegmenter:
             InputError: the clip cannot be read at all, or is too long for one window (at once where the clip tells its
                 length), or the range holds no frame (on iteration); damage on the way only ends in a ``warning``.
         """
-        start = _Start() if state is None else _Start(**state)
+        start = Start() if state is None else Start(**state)
         frames = {"stride": stride, "start_frame": start_frame, "end_frame": end_frame}
         if isinstance(clip, ClipSample):
             reader = SampleFrames(clip, **frames)
@@ -164,25 +166,26 @@ class VideoSegmenter:
             )
 
     def _windows(
-        self, reader: VideoReader | SampleFrames, predictor: WindowPredictor, start: "_Start"
+        self, reader: VideoReader | SampleFrames, predictor: WindowPredictor, start: Start
     ) -> Iterator[WindowTracks]:
         rules = LinkRules(overlap=self.overlap, memory=self.memory)
         linker = Linker(rules) if start.linker is None else Linker.restore(start.linker)
         with reader:
-            frames = islice(reader.frames_from(start.frame), start.again - start.known, None)
+            reading = Reading(reader, start)
+            frames = islice(reading, start.again - start.known, None)
             done, kept = start.done, 0  # ``kept`` frames are known to the predictor
             for window, known in self._cut(frames, predictor, reader.size_hw, known=start.known):
                 images = [frame.image for frame in window]
                 result = predictor.predict(images, self.head.predict_window, known=min(known, kept))
                 done, kept = done + len(window) - known, self.overlap
-                yield self._link(linker, window, result, known=known, done=done)
+                yield self._link(linker, window, result, known=known, done=done, tally=reading.tally)
 
     def _cut(
         self, frames: Iterator[Frame], predictor: WindowPredictor, size_hw: tuple[int, int], *, known: int
     ) -> Iterator[tuple[list[Frame], int]]:
         """The windows, and how many of the first frames of each the one before already held."""
         if self.window is not None:
-            yield from _cut_windows(frames, size=self.window, overlap=self.overlap, known=known)
+            yield from cut_windows(frames, size=self.window, overlap=self.overlap, known=known)
             return
         clip = []
         for frame in frames:
@@ -192,7 +195,14 @@ class VideoSegmenter:
             yield clip, 0
 
     def _link(
-        self, linker: Linker, window: list[Frame], result: WindowResult, *, known: int, done: int
+        self,
+        linker: Linker,
+        window: list[Frame],
+        result: WindowResult,
+        *,
+        known: int,
+        done: int,
+        tally: tuple[int, float | None],
     ) -> WindowTracks:
         links = linker.link(result)
         frames = [
@@ -200,37 +210,5 @@ class VideoSegmenter:
             for i, frame in enumerate(window)
         ]
         again = window[-max(self.overlap, 1) :]
-        go_on = _Start(again[0].index, len(again), len(again) if self.overlap else 0, done, linker.state())
+        go_on = Start(again[0].index, len(again), len(again) if self.overlap else 0, done, tally, linker.state())
         return WindowTracks(frames[known:], links, vars(go_on))
-
-
-@dataclass
-class _Start:
-    """Where a run begins.
-
-    Attributes:
-        frame: the number of the first frame that is read.
-        again: how many from there on were given out before; one at least after a window, so that at the end of a clip
-            there is something to read.
-        known: how many of them the next window begins with.
-        done: how many were given out in all.
-        linker: its state after the window before, None at the beginning.
-    """
-
-    frame: int = 0
-    again: int = 0
-    known: int = 0
-    done: int = 0
-    linker: dict[str, Any] | None = None
-
-
-def _cut_windows(frames: Iterable[Frame], *, size: int, overlap: int, known: int) -> Iterator[tuple[list[Frame], int]]:
-    """Cut a stream into windows, of which the first begins with ``known`` frames of one that was cut before."""
-    window = []
-    for frame in frames:
-        window.append(frame)
-        if len(window) == size:
-            yield window, known
-            window, known = window[size - overlap :], overlap
-    if len(window) > known:
-        yield window, known

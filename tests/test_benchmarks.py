@@ -6,12 +6,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import common, inference, loader, network, plots, scoring, tables, training
+from benchmarks import common, inference, loader, network, plots, scoring, tables, training, video, video_ways
 from benchmarks.published_network import published_network
 from benchmarks.published_pipeline import published_pipeline
 from benchmarks.published_training import published_losses
@@ -212,6 +213,7 @@ def test_both_kinds_of_mask2former_take_a_step(contender):
         ["benchmarks.training", "--size", "64x64", "--device", "cpu", "--contenders", "ours", training.PUBLISHED],
         ["benchmarks.loader", "--short-side", "1600", "--images", "2"],
         ["benchmarks.scoring_maps", "--size", "160x120", "--images", "2"],
+        ["benchmarks.video", "--quick", "--parts", "peers"],
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -220,6 +222,73 @@ def test_a_script_runs(arguments):
     finished = subprocess.run(command, cwd=common.ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "less CPU than" in finished.stdout
+
+
+# --- clips
+
+
+@pytest.fixture
+def small_clip(tmp_path):
+    return video.make_clip(tmp_path / "clip.mp4", video.Case("nano", "96x64", 3))
+
+
+def test_a_stage_within_another_counts_for_itself_alone(monkeypatch):
+    clock = iter([0, 1, 3, 6, 10, 15])
+    monkeypatch.setattr(video_ways, "cpu_seconds", lambda: next(clock))
+    watch = video_ways.Stopwatch()
+    with watch.stage("network"), watch.stage("head"):
+        pass
+    assert list(watch.items("decoding", [])) == []
+    assert watch.shares(10) == {
+        "decoding_share": 0.5, "network_share": 0.4, "head_share": 0.2, "linking_share": 0, "writing_share": 0
+    }  # fmt: skip
+
+
+def test_windows_of_one_find_what_photos_find(tiny_model, small_clip, tmp_path):
+    watch, sides = video_ways.Stopwatch(), {"short_side": 64, "max_side": 96}
+    tracks = {
+        video_ways.photos(tiny_model, small_clip, watch, crops=0, sides=sides)(),
+        video_ways.windowed(tiny_model, small_clip, watch, window=1, sides=sides, folder=None)(),
+        video_ways.windowed(tiny_model, small_clip, watch, window=1, sides=sides, folder=tmp_path)(),
+    }
+    assert len(tracks) == 1 and tracks.pop() > 1
+    assert {"clip_overlay.mp4", "clip_ids", "clip_ytvis.json"} <= {path.name for path in tmp_path.iterdir()}
+    assert min(watch.shares(1).values()) > 0
+
+
+def test_instances_of_the_library_keep_their_queries():
+    transformers = pytest.importorskip("transformers")
+    masks = torch.full((1, 3, 8, 8), -5.0)
+    masks[0, 0, :4], masks[0, 2, 4:] = 5, 5  # the second query has no mask
+    logits = torch.tensor([[[1.0, 0.0], [9.0, 0.0], [3.0, 0.0]]])
+    states = torch.eye(3)[None]
+    output = SimpleNamespace(
+        class_queries_logits=logits, masks_queries_logits=masks, transformer_decoder_last_hidden_state=states
+    )
+    processor = transformers.Mask2FormerImageProcessor()
+    (theirs,) = processor.post_process_instance_segmentation(output, threshold=0.0)
+    window = video_ways._their_instances(processor, output, (16, 16))
+    (frame,) = window.frames
+    assert frame.query_ids.tolist() == window.query_ids[::-1].tolist() == [2, 0]  # best score first
+    assert sorted(frame.scores.tolist()) == pytest.approx(sorted(one["score"] for one in theirs["segments_info"]))
+    assert frame.areas().tolist() == [128, 128] and frame.masks()[0, 12, 0]
+    assert np.array_equal(window.embeddings, states[0, [0, 2]])
+
+
+def test_rows_of_clips_tell_speed_shares_and_growth(monkeypatch):
+    runs = [{"cpu_s": 4.0, "wall_s": 2.0, "peak_gib": peak, "head_share": peak / 10} for peak in (1.0, 2.0, 3.0)]
+    monkeypatch.setattr(video, "make_clip", lambda path, case: path)
+    monkeypatch.setattr(video, "alternate", lambda module, names, **_: dict.fromkeys(names, runs))
+    pair = list(video.measure_part("peers", [video.Case("nano", "8x8", 8)], repeats=3))[2:]
+    assert [(row["against"], row["contender"], row["cpu_s_ratio"]) for row in pair] == [
+        ("photos, no crops", "ours", 1.0), ("photos, no crops", "photos, no crops", 1.0)
+    ]  # fmt: skip
+    assert (pair[0]["frames_per_s"], pair[0]["cpu_s_per_frame"], pair[0]["head_share"]) == (4.0, 0.5, 0.2)
+    peaks = iter([2.0, 2.5])
+    monkeypatch.setattr(video, "alternate", lambda *_, **__: {video.COMMAND: [{"peak_gib": next(peaks)}]})
+    cases = [video.Case("nano", "8x8", frames) for frames in (10, 20)]
+    rows = video.measure_part("memory", cases, repeats=1)
+    assert [(row["frames"], row["peak_growth"]) for row in rows] == [(10, 1.0), (20, 1.25)]
 
 
 # --- the page

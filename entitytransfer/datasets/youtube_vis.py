@@ -82,6 +82,8 @@ def read(root: Path | str, *, version: str = "2019", split: str = "train", task:
         raise InputError(f"{path} has no annotations, but those of train are public. {_GET}")
     if split in PARTS:
         clips = clips.select([is_held_out(Path(name).parts[0]) == PARTS[split] for name in clips.first_frames])
+        if not clips:
+            raise InputError(f"No video of {path} is in {split}, a tenth of train or the rest of it; take split=train.")
     return SampleSet(clips, classes)
 
 

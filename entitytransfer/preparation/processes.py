@@ -1,4 +1,4 @@
-"""Work on many files by several processes."""
+"""Work on many files by several processes, and what went wrong in it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -6,6 +6,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_SHOWN = 3
 
 
 def in_processes(
@@ -24,3 +26,9 @@ def in_processes(
         return
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(work, items, chunksize=at_once)
+
+
+def first_problems(sentences: Sequence[str]) -> str:
+    """The first few of what went wrong, and how many more there are; no full stop ends it."""
+    more = f"; and {len(sentences) - _SHOWN} more" if len(sentences) > _SHOWN else ""
+    return "; ".join(sentence.rstrip(".") for sentence in sentences[:_SHOWN]) + more

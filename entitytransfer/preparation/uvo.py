@@ -9,12 +9,10 @@ from pathlib import Path
 from cropformer import InputError
 from entitytransfer.console import followed
 from entitytransfer.predictions import ensure_writable, write_png
-from entitytransfer.preparation.processes import in_processes
+from entitytransfer.preparation.processes import first_problems, in_processes
 from entitytransfer.readers.json_file import check_fields
 from entitytransfer.readers.json_lists import scan_object
 from entitytransfer.readers.video import VideoReader
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -85,10 +83,9 @@ def extract_frames(videos: UvoVideos, listed: Mapping[str, Sequence[int]], *, so
     made = in_processes(partial(_extract, videos), left, workers=workers)
     problems = [problem for problem in followed(made, name="videos", total=len(left)) if problem]
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise InputError(
             f"{len(problems)} of the {len(listed)} videos in {source.name} could not be extracted: "
-            f"{'; '.join(problems[:_SHOWN])}{more}. Get these again from the authors of UVO and start once more."
+            f"{first_problems(problems)}. Get these again from the authors of UVO and start once more."
         )
     return f"{len(listed)} videos, {len(left)} of them extracted now"
 
@@ -115,7 +112,7 @@ def _extract(videos: UvoVideos, missing: tuple[str, Sequence[int]]) -> str | Non
                     write_png(_frame_path(videos, name, frame.index), frame.image)
                     wanted.remove(frame.index)
     except InputError as error:
-        return str(error).rstrip(".")
+        return str(error)
     if wanted:
         return f"{path} has no readable frame {min(wanted)}"
     return None

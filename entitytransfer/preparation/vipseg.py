@@ -17,7 +17,7 @@ from cropformer import InputError, atomic_path, read_image
 from entitytransfer.adapter import check_size
 from entitytransfer.console import followed
 from entitytransfer.predictions import ensure_writable, write_json
-from entitytransfer.preparation.processes import in_processes
+from entitytransfer.preparation.processes import first_problems, in_processes
 from entitytransfer.preparation.segment_maps import ids_near_colors, write_map
 from entitytransfer.readers.coco_json import load_json
 from entitytransfer.readers.map_tracks import count_pixels
@@ -29,7 +29,6 @@ HEIGHT = 720
 
 _FOLDERS = ("images", "panomasks", "panomasksRGB")
 _LISTS = ("videos", "annotations")
-_SHOWN = 3
 
 Entry = dict[str, Any]
 
@@ -63,12 +62,11 @@ def prepare_split(files: VipsegFiles, split: str, *, workers: int) -> str:
     ensure_writable(files.prepared)
     made = in_processes(partial(_prepare_or_explain, files, categories), videos, workers=workers)
     done = list(followed(made, name="videos", total=len(videos)))
-    problems = [one.rstrip(".") for one in done if isinstance(one, str)]
+    problems = [one for one in done if isinstance(one, str)]
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise InputError(
             f"{len(problems)} of the {len(videos)} videos of {split} could not be prepared: "
-            f"{'; '.join(problems[:_SHOWN])}{more}. Put these right and start once more; the others are done."
+            f"{first_problems(problems)}. Put these right and start once more; the others are done."
         )
     lists = {"videos": [one.video for one in done], "annotations": [one.annotation for one in done]}
     write_json(path, lists | {"categories": categories})

@@ -111,6 +111,8 @@ class Clip(ABC):
         given = first - 1
         for index, time_s, source in self._pictures(wanted, first=first):
             if wanted.is_after(index, time_s):
+                if begin is None and not first:
+                    raise InputError(f"{self.name} has no frame in the range that was chosen; widen it.")
                 return
             if begin is None and not wanted.is_before(index, time_s):
                 begin = self._begin(wanted, index)

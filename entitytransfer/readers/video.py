@@ -17,7 +17,7 @@ from entitytransfer.readers.video_pipe import PIPE, VideoPipe
 __all__ = ["PIPE", "VIDEO_SUFFIXES", "Backend", "Frame", "VideoReader"]
 
 Backend: TypeAlias = Literal["pyav", "decord", "torchcodec", "opencv"]
-_SUFFIXES = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
+_SUFFIXES = ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 
 
@@ -73,16 +73,27 @@ class VideoReader:
         return self._clip.decoded_frames
 
     @property
+    def tally(self) -> tuple[int, float | None]:
+        """`decoded_frames`, and where damage was first met; set it to that of a run that this one continues."""
+        return self._clip.decoded_frames, self._clip.broken_at_s
+
+    @tally.setter
+    def tally(self, earlier: tuple[int, float | None]) -> None:
+        """Go on counting from an earlier run."""
+        self._clip.decoded_frames, self._clip.broken_at_s = earlier
+
+    @property
     def warning(self) -> str | None:
         """After iteration: one sentence if frames were damaged or missing, else None."""
         clip = self._clip
         if clip.broken_at_s is None:
             return None
-        declared = f" of {self.declared_frames}" if self.declared_frames else ""
+        count, declared = self.decoded_frames, self.declared_frames
+        frames = f"{count} of {declared} frames" if declared else f"{count} frame{'s' if count > 1 else ''}"
         later = ", those after the break perhaps with flaws" if clip.end_s > clip.broken_at_s else ""
         return (
             f"{clip.name} is damaged or cut off at {clip.broken_at_s:.2f} s: "
-            f"{self.decoded_frames}{declared} frames could be read{later}; copy it again to get the rest."
+            f"{frames} could be read{later}; copy it again to get the rest."
         )
 
     def __enter__(self) -> "VideoReader":

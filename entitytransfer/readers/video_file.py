@@ -9,6 +9,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from cropformer import InputError
 from entitytransfer.readers.clip import TIME_SLACK_S, Clip, Picture, Range
@@ -17,7 +18,10 @@ from entitytransfer.readers.orientation import display_matrix_of, orient
 from entitytransfer.readers.packet_table import Entry, Numbering, PacketTable, read_packet_table
 
 _FALLBACK_FPS = 25.0  # FFmpeg's own guess for a stream that states no rate
+_MOST_FPS = 500  # beyond is no rate of pictures but that of the clock, which some containers give for it
 _SOUND_TAIL_S = 1.0  # where only a duration is declared, sound may outlast the pictures by this much
+_SILENT_TAIL_FRAMES = 1.5  # and by so much the duration of pictures alone may be rounded up
+_ABSOLUTE_CONTAINER = "matroska"  # its duration ends with the last picture but counts from time 0, not from the first
 _CONTAINERS = frozenset({"mp4", "matroska"})  # every picture has a packet with a time stamp of its own
 _TIMELESS_CONTAINER = "avi"  # pictures follow one another at a fixed rate; time stamps are those of decoding
 _HIDING_CODEC = "vp8"  # some of its packets hold pictures that are never shown
@@ -105,6 +109,8 @@ class VideoFile(Clip):
         video_stream(container).thread_type = "AUTO"
         for packet in self._packets(container):
             self._discarded += packet.is_discard
+            if packet.is_corrupt:
+                self._report_break()
             if self._is_numbered:
                 numbering.add(packet)
             try:
@@ -126,15 +132,33 @@ class VideoFile(Clip):
             yield Picture(number, time_s, picture)
 
     def _packets(self, container: InputContainer) -> Iterator[av.Packet]:
+        """All up to the first that cannot be read, and an empty one by which the decoder gives out what it holds back.
+
+        Where pictures have packets of their own, a last one that is cut off is left out: it gives no picture, and makes
+        several threads lose whole ones.
+        """
+        stream = video_stream(container)
+        cut: av.Packet | None = None
+        is_broken = False
         try:
-            yield from container.demux(video_stream(container))
+            for packet in container.demux(stream):
+                if not packet.size:
+                    continue
+                if cut is not None:
+                    yield cut
+                cut = packet if packet.is_corrupt and self._is_numbered else None
+                if cut is None:
+                    yield packet
         except av.FFmpegError:
+            is_broken = True
+        yield _end_of(stream)
+        if is_broken or cut is not None:
             self._report_break()
 
     def _check_end(self) -> None:
         """Most containers cut off after their index just end, so hold the length against the declared one."""
         if self.declared_frames is None:
-            is_short = self.end_s + _SOUND_TAIL_S < self._declared_s
+            is_short = self.end_s + self._tail_s < self._declared_s
         else:
             is_short = self.decoded_frames + self._discarded < self.declared_frames
         if is_short:
@@ -151,12 +175,15 @@ class VideoFile(Clip):
     def _read_header(self, container: InputContainer) -> None:
         stream = find_video_stream(container, self.name)
         self.stream_index = stream.index
-        self.fps = float(stream.average_rate or stream.guessed_rate or _FALLBACK_FPS)
+        rates = (stream.average_rate, stream.guessed_rate)
+        self.fps = float(next((rate for rate in rates if rate and rate <= _MOST_FPS), _FALLBACK_FPS))
         self.declared_frames = stream.frames or None
         self._tick_s = stream.time_base
         self._start_s = start_of(stream)
-        self._declared_s = (container.duration or 0) / av.time_base
         formats = set(container.format.name.split(","))
+        self._declared_s = (container.duration or 0) / av.time_base
+        self._declared_s -= self._start_s if _ABSOLUTE_CONTAINER in formats else 0.0
+        self._tail_s = _SOUND_TAIL_S if len(container.streams) > 1 else _SILENT_TAIL_FRAMES / self.fps
         self._is_timed = _TIMELESS_CONTAINER not in formats
         self._is_numbered = bool(formats & _CONTAINERS) and stream.codec_context.name != _HIDING_CODEC
 
@@ -168,6 +195,13 @@ class VideoFile(Clip):
     def _image(self, source: av.VideoFrame) -> np.ndarray:
         width, height = self._coded_wh
         return orient(source.to_ndarray(format="rgb24", width=width, height=height), self.display_matrix)
+
+
+def _end_of(stream: VideoStream) -> av.Packet:
+    """What the container would give after the last packet."""
+    packet = av.Packet()
+    packet.stream, packet.time_base = stream, stream.time_base
+    return packet
 
 
 def _packets(container: InputContainer) -> Iterator[av.Packet]:

@@ -107,8 +107,8 @@ class YtvisClips(Sequence[ClipSample]):
 
     @property
     def entity_counts(self) -> np.ndarray:
-        """Number of tracks of every clip, int64 [clips]."""
-        return (np.diff(self.tracks.first_track) - self.tracks.crowds)[self.members]
+        """Number of tracks of every clip that are visible in some frame, int64 [clips]."""
+        return np.array([self._visible_tracks(clip) for clip in self.members.tolist()], dtype=np.int64)
 
     @property
     def first_frames(self) -> list[str]:
@@ -149,6 +149,12 @@ class YtvisClips(Sequence[ClipSample]):
         clip_id = json.loads(index.clip_ids[clip])
         annotated = self._annotated(annotation)
         return ClipSample(clip_id, paths, annotation.size_hw, annotation, self.exhaustive, annotated)
+
+    def _visible_tracks(self, clip: int) -> int:
+        frames, tracks, cells = self._slices(clip)
+        lengths = np.diff(self.tracks.counts.edges[cells.start : cells.stop + 1])
+        visible = lengths.reshape(frames.stop - frames.start, -1).any(axis=0)  # [FN] -> [F,N] -> [N]
+        return int(visible[: tracks.stop - tracks.start - self.tracks.crowds[clip]].sum())
 
     def _slices(self, clip: int) -> list[slice]:
         """Its frames, tracks and cells."""

@@ -1,9 +1,12 @@
 """Clips window by window: shared queries, frames that are worked out once, bounds and errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+import cropformer
 from cropformer import InputError, Queries, Views, fuse, make_clip_views
 from cropformer.clip_views import join_frames, last_frames
 
@@ -26,16 +29,21 @@ def assert_identical(ours: tuple[Queries, Views], theirs: tuple[Queries, Views])
     assert ours[1].frames == theirs[1].frames
 
 
-@pytest.mark.parametrize("crops", [0, 4])
-@pytest.mark.parametrize(("window", "overlap"), [(3, 1), (4, 2), (3, 2), (2, 0)])
+@pytest.mark.parametrize(("window", "overlap", "crops"), [(3, 1, 0), (4, 2, 0), (3, 2, 0), (2, 0, 0), (3, 2, 4)])
 def test_windows_with_kept_frames_are_windows_without(tiny_model, window, overlap, crops):
     """Bit for bit, also for a last window that is shorter."""
-    frames = clip(8)
+    frames = clip(8 if crops == 0 else 4)
     predictor = tiny_model.clip_predictor(overlap=overlap, crops=crops)
     for start in range(0, len(frames) - overlap, window - overlap):
         some = frames[start : start + window]
         ours = predictor.predict(some, both, known=overlap if start else 0)
         assert_identical(ours, tiny_model.predict_clip(some, both, crops=crops))
+
+
+def test_a_window_may_share_less_than_was_kept(tiny_model):
+    frames, predictor = clip(5), tiny_model.clip_predictor(overlap=2)
+    predictor.predict(frames[:3], both)
+    assert_identical(predictor.predict(frames[2:], both, known=1), tiny_model.predict_clip(frames[2:], both))
 
 
 def test_a_shared_frame_is_encoded_once(tiny_model, monkeypatch):
@@ -90,6 +98,12 @@ def test_what_a_window_needs_grows_with_its_frames(tiny_model):
     one, two, three = (predictor.network_bytes((48, 80), frames=count) for count in (1, 2, 3))
     assert three - two == two - one > 0
     assert tiny_model.clip_predictor(crops=4).network_bytes((48, 80), frames=1) > two
+
+
+def test_what_a_window_needs_grows_with_a_fine_level(tiny_model, tiny_architecture, tiny_settings):
+    fine = cropformer.build(replace(tiny_architecture, fine_level=True), settings=tiny_settings)
+    plain, larger = (model.clip_predictor().network_bytes((48, 80), frames=4) for model in (tiny_model, fine))
+    assert larger > 1.5 * plain
 
 
 def test_reduced_precision_is_near(tiny_model):

@@ -1,10 +1,12 @@
 """Fine-tuning by command on tiny trees in the official layouts, and what the runs say of themselves."""
 
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from entitytransfer.cli import main
@@ -33,6 +35,10 @@ CLIP_RECIPES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "uvo_frame": (make_uvo_tree, "AP"),
 }
 
+SMALL = (  # views that a tiny model needs milliseconds for
+    *("data.canvas=64", "data.short_sides=[64]", "data.max_side=96", "test.short_side=64", "test.max_side=96"),
+    *("batch.total=2", "batch.at_once=2", "loss.points=64", "data.scales=[0.9,1.1]", "data.clip.frames=2"),
+)
 LOCAL = ("trainer.accelerator=cpu", "trainer.precision=32-true", "data.workers=0")
 
 
@@ -53,3 +59,15 @@ def logged(out: Path, name: str) -> list[float]:
     events = EventAccumulator(str(out / "log"))
     events.Reload()
     return [event.value for event in events.Scalars(name)]
+
+
+def check_recipe(recipe: str, *, root: Path, init: Path, out: Path) -> None:
+    """The loss of a short run falls, and its weights score to the last metric what its validation logged."""
+    where = [f"recipe={recipe}", f"data.root={root}"]
+    learning = ["optimisation.lr=1e-3", "optimisation.clip_norm=1", "trainer.max_steps=30", "trainer.validate_every=30"]
+    weights = finetune(out / "run", *where, *SMALL, *learning, f"init={init}")
+    first, _, last = logged(out / "run", "loss")
+    assert last < first
+    for name, value in evaluate(out / "scored", weights, *where).items():
+        (validated,) = logged(out / "run", f"val/{name}")
+        assert validated == pytest.approx(math.nan if value is None else value, abs=1e-6, nan_ok=True)

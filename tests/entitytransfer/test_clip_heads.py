@@ -199,6 +199,15 @@ def test_the_entity_head_joins_the_classes_of_a_model():
     assert all((frame.labels == 0).all() for frame in window.frames)
 
 
+def test_a_class_score_of_zero_makes_a_quality_of_zero():
+    queries, views = clip(2)
+    logits = torch.zeros(1, 12, 5)
+    logits[..., -1] = 300  # the softmax of the others is 0
+    nothing = Queries(queries.embeddings, logits, queries.mask_embeddings, queries.mask_features)
+    window = ClipEntityHead().predict_window(nothing, views)
+    assert len(window.qualities) and not window.qualities.any() and not window.class_probs[:, 0].any()
+
+
 def test_a_countable_track_never_ends_as_uncountable():
     """Windows that call it cat and dog by turns, and every time sky second, end in cat or dog."""
     queries, views = clip(1, sure=0.0)

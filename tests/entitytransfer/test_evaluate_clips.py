@@ -192,7 +192,7 @@ def panoptic_weights(tmp_path: Path, architecture: cropformer.Architecture, sett
 
 
 def test_segments_of_clips_and_what_vipseg_takes(tmp_path, tiny, tiny_architecture, tiny_settings):
-    root = make_vipseg_tree(tmp_path, size_hw=(48, 64))
+    root = make_vipseg_tree(tmp_path, frames=4, size_hw=(48, 64))
     assert list(vipseg.prepare(root, split="val"))
     tiny["weights"] = panoptic_weights(tmp_path, tiny_architecture, tiny_settings)
     source = SetSource(str(root), "vipseg", options={"split": "val"})
@@ -237,12 +237,22 @@ def test_the_command_scores_as_uvo_does(tmp_path, tiny_weights, capsys):
         ({"crop_ratio": 0.5}, "leave out test.crop_ratio"),
         ({"shard": (1, 3)}, "3 shards are too many for 2 clips; take one for each at most"),
         ({"head": {"top_k": 3}}, "The entity head has no option 'top_k'"),
+        ({"peer": "mask2former"}, "peer=mask2former predicts images only; leave out peer= to predict clips"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path, tiny, wrong, message):
     source = tree_source(tmp_path, task="entity", split="train")
     with pytest.raises(InputError, match=message):
         evaluate(source, EvaluateOptions(**tiny, **wrong))
+    assert not tiny["out"].exists()
+
+
+@pytest.mark.parametrize("numbers", [{}, {"clip": ClipOptions(window=1, overlap=0), "crops": 4}])
+def test_a_mask2former_has_to_be_shown_frame_by_frame(tmp_path, tiny, tiny_architecture, tiny_settings, numbers):
+    plain = cropformer.with_association(tiny_architecture, "none")
+    weights = save_tiny(tmp_path / "plain.safetensors", plain, tiny_settings, 1)
+    with pytest.raises(InputError, match="plain Mask2Former, .*; set clip.window=1 clip.overlap=0 test.crops=0"):
+        evaluate(tree_source(tmp_path, task="entity"), EvaluateOptions(**{**tiny, "weights": weights, **numbers}))
     assert not tiny["out"].exists()
 
 

@@ -16,12 +16,7 @@ from entitytransfer.engine import last_checkpoint, steps_behind
 from entitytransfer.init_weights import named_weights
 
 from .coco_tree import make_coco_tree
-from .finetuning import LOCAL, RECIPES, evaluate, finetune, logged
-
-SMALL = [
-    *("data.canvas=64", "data.short_sides=[64]", "data.max_side=96", "test.short_side=64", "test.max_side=96"),
-    *("batch.total=2", "batch.at_once=2", "loss.points=64", "data.scales=[0.9,1.1]"),
-]
+from .finetuning import LOCAL, RECIPES, SMALL, check_recipe, finetune
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +41,8 @@ def state(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_learns_and_is_scored_as_it_was_validated(recipe, tiny_weights, tmp_path):
-    make_tree, metric = RECIPES[recipe]
-    where = [f"recipe={recipe}", f"data.root={make_tree(tmp_path / 'data')}"]
-    learning = ["optimisation.lr=1e-3", "optimisation.clip_norm=1", "trainer.max_steps=30", "trainer.validate_every=30"]
-    run = tmp_path / "run"
-    weights = finetune(run, *where, *SMALL, *learning, f"init={tiny_weights}")
-    first, _, last = logged(run, "loss")
-    assert last < first
-    (validated,) = logged(run, f"val/{metric}")
-    assert evaluate(tmp_path / "scored", weights, *where)[metric] == pytest.approx(validated, abs=1e-6)
+    make_tree, _ = RECIPES[recipe]
+    check_recipe(recipe, root=make_tree(tmp_path / "data"), init=tiny_weights, out=tmp_path)
 
 
 # --- the class head
@@ -63,14 +51,14 @@ def test_every_recipe_learns_and_is_scored_as_it_was_validated(recipe, tiny_weig
 def test_the_class_head_is_that_of_the_data(coco, tiny_weights, tmp_path, capsys):
     path = short(tmp_path, tiny_weights, coco, "recipe=coco_panoptic", "optimisation.lr=0")
     said = capsys.readouterr().out
-    model, before = cropformer.load(path), state(tiny_weights)
+    model, before, after = cropformer.load(path), state(tiny_weights), state(path)
     names = model.classes["names"]
     known = f"and the data has {len(names)} classes ({', '.join(names[:3])}, ...)"
     assert f"re-initialised the class head: it was made for 1 class (entity), {known}" in said
     assert len(names) == model.architecture.num_classes > 1
     assert model.query_decoder.class_head.weight.shape[0] == model.architecture.num_classes + 1
     others = [name for name in before if "class_head" not in name]
-    assert all(torch.equal(state(path)[name], before[name]) for name in others)
+    assert all(torch.equal(after[name], before[name]) for name in others)
 
 
 def test_a_class_head_for_the_same_classes_is_kept(coco, tiny_weights, tmp_path, capsys):
@@ -140,7 +128,8 @@ def test_a_lone_backbone_becomes_part_of_the_model_that_is_named(coco, tmp_path,
     torch.save(source, tmp_path / "backbone.pth")
     chosen = ["recipe=coco_entity", "model=nano", "optimisation.lr=0"]
     path = short(tmp_path / "run", tmp_path / "backbone.pth", coco, *chosen)
-    assert all(torch.equal(state(path)[f"backbone.{name}"], tensor) for name, tensor in source.items())
+    after = state(path)
+    assert all(torch.equal(after[f"backbone.{name}"], tensor) for name, tensor in source.items())
     assert cropformer.load(path).architecture.channels == 128
 
 
@@ -168,7 +157,7 @@ def test_names_of_start_weights():
             "r50",
             "init=entityseg for model=r50 is known; public are those for model=swin_t, swin_l",
         ),
-        ("coco_panoptic", "swin_l", "give init=PATH of a Mask2Former trained on COCO panoptic"),
+        ("coco_panoptic", "r50", "give init=PATH of a Mask2Former trained on COCO panoptic"),
         ("coco_entity", "mask2former_swin_l", "is known; give init=PATH of weights trained on COCO's entities"),
         ("imagenet", "hornet_l", "give init=PATH of a classifier on this backbone"),
     ],

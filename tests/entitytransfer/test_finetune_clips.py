@@ -1,5 +1,7 @@
 """Fine-tuning on clips by command: every recipe learns, is scored as it was validated, and ends with the same bits."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,16 @@ from entitytransfer.init_weights import named_weights
 
 from .clip_trees import make_uvo_tree
 from .coco_tree import make_coco_tree
-from .finetuning import CLIP_RECIPES, LOCAL, evaluate, finetune, logged
+from .finetuning import CLIP_RECIPES, LOCAL, SMALL, check_recipe, evaluate, finetune, logged
 
-SMALL = [
-    *("data.canvas=64", "data.short_sides=[64]", "data.max_side=96", "test.short_side=64", "test.max_side=96"),
-    *("batch.total=2", "batch.at_once=2", "loss.points=64", "data.scales=[0.9,1.1]"),
-]
+RECIPE_BASES = Path(__file__).parents[2] / "configs" / "recipe" / "base"
+JOINT = re.compile(r'"(data\.sets=[^"]*)"')  # as one types it
 
 
 @pytest.fixture(scope="module")
 def uvo(tmp_path_factory) -> Path:
-    """A tiny UVO."""
-    return make_uvo_tree(tmp_path_factory.mktemp("uvo"))
+    """A tiny UVO; a step takes two of its three clips, so that most steps end within an epoch."""
+    return make_uvo_tree(tmp_path_factory.mktemp("uvo"), clips=3, frames=4, size_hw=(48, 64))
 
 
 @pytest.fixture
@@ -51,22 +51,15 @@ def state(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("recipe", CLIP_RECIPES)
 def test_every_recipe_learns_and_is_scored_as_it_was_validated(recipe, tiny_weights, tmp_path):
-    make_tree, metric = CLIP_RECIPES[recipe]
-    where = [f"recipe={recipe}", f"data.root={make_tree(tmp_path / 'data')}"]
-    learning = ["optimisation.lr=1e-3", "optimisation.clip_norm=1", "trainer.max_steps=30", "trainer.validate_every=30"]
-    run = tmp_path / "run"
-    weights = finetune(run, *where, *SMALL, *learning, f"init={tiny_weights}")
-    first, *_, last = logged(run, "loss")
-    assert last < first
-    (validated,) = logged(run, f"val/{metric}")
-    assert evaluate(tmp_path / "scored", weights, *where)[metric] == pytest.approx(validated, abs=1e-6)
+    make_tree, _ = CLIP_RECIPES[recipe]
+    check_recipe(recipe, root=make_tree(tmp_path / "data"), init=tiny_weights, out=tmp_path)
 
 
 def test_validation_shows_frames_of_a_clip(tiny_weights, uvo, tmp_path):
     finetune(tmp_path, *start(tiny_weights, uvo, "data.validation.root=.", "trainer.validate_every=1"))
     events = EventAccumulator(str(tmp_path / "log"), size_guidance={"images": 0}).Reload()
-    (picture,) = events.Images("validation/3")
-    assert (picture.width, picture.height) == (3 * 128, 3 * 96)  # photo, result and truth of three frames
+    (picture,) = events.Images("validation/4")
+    assert (picture.width, picture.height) == (3 * 64, 3 * 48)  # photo, result and truth of three frames
 
 
 def test_a_dry_run_forecasts_and_writes_nothing(tiny_weights, uvo, tmp_path, capsys):
@@ -85,14 +78,27 @@ def test_crops_join_each_frame(tiny_weights, uvo, tmp_path):
 
 
 def test_images_train_beside_clips(tiny_weights, uvo, tmp_path):
-    make_coco_tree(tmp_path / "both" / "coco")
-    (tmp_path / "both" / "uvo").symlink_to(uvo)
-    sets = (
-        "data.sets=[{root: uvo, weight: 0.5, options: {kind: dense, task: entity}},"
-        "{root: coco, dataset: coco, weight: 0.5, options: {split: train, task: entity}}]"
-    )
-    path = finetune(tmp_path / "run", *start(tiny_weights, tmp_path / "both", sets, "batch.total=8"))
+    """As the recipe says how; clips are validated on."""
+    make_coco_tree(tmp_path / "both" / "COCO")
+    (tmp_path / "both" / "UVO").symlink_to(uvo)
+    (typed,) = JOINT.findall((RECIPE_BASES / "clips.yaml").read_text())
+    both = typed.replace("\n#", "")
+    validated = ["data.validation.root=UVO", "trainer.validate_every=1", "batch.total=8"]
+    path = finetune(tmp_path / "run", *start(tiny_weights, tmp_path / "both", both, *validated))
     assert all(tensor.isfinite().all() for tensor in state(path).values() if tensor.is_floating_point())
+    assert logged(tmp_path / "run", "val/AP")
+
+
+def test_a_clip_whose_tracks_are_never_seen_is_left_out(tiny_weights, tmp_path, capsys):
+    """Nothing is known about any of its frames where gaps are unknown."""
+    root = make_uvo_tree(tmp_path / "uvo", frames=4, size_hw=(48, 64))
+    path = root / "VideoSparseSet" / "UVO_sparse_train_video.json"
+    content = json.loads(path.read_text())
+    for track in content["annotations"][:3]:
+        track |= {name: [None] * 2 for name in ("segmentations", "bboxes", "areas")}
+    path.write_text(json.dumps(content))
+    finetune(tmp_path / "run", *start(tiny_weights, root, "data.options.kind=sparse", steps=2))
+    assert f"{root}: 1 of 2 clips have no entity; left out" in capsys.readouterr().out
 
 
 # --- the model

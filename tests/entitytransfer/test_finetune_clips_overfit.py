@@ -19,7 +19,9 @@ HIGH = 0.75  # of what is to be had, with the training clips as the judge
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "steps"), [("ytvis2019", 60), ("vipseg", 80), ("uvo_dense", 60)])
+@pytest.mark.parametrize(
+    ("recipe", "steps"), [("ytvis2019", 60), ("ytvis2021", 60), ("vipseg", 80), ("uvo_dense", 60), ("uvo_frame", 60)]
+)
 def test_two_clips_are_learned_by_heart(recipe, steps, tmp_path):
     """The metric of the recipe, before a step and after the last one; and the same number from saved predictions."""
     torch.set_num_threads(1)

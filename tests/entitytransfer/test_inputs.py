@@ -1,10 +1,15 @@
 """What paths stand for, and that no two inputs ever share an output."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from entitytransfer.inputs import FORMATS, Job, find_jobs
+
+from .video_clips import grey_frame, write_clip
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -114,3 +119,85 @@ def test_a_pipe_and_numbered_frames_are_clips(tmp_path: Path, out_dir: Path):
         ("left", True),
         ("100%d", False),
     ]
+
+
+# --- lists, frames, and what a name does not tell
+
+
+def test_a_list_stands_for_its_lines(tmp_path: Path, out_dir: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "a.mp4", "in/b.mp4", "in/c.png", "walk/1.png")
+    lines = ["# clips", "", "  a.mp4 ", "gone.mp4", "in", "walk/%d.png", "#a.mp4", "@clips.txt"]
+    (tmp_path / "clips.txt").write_text("\n".join(lines))
+    jobs, errors = find_jobs(["@clips.txt", "a.mp4"], out_dir=out_dir)
+    assert [job.name for job in jobs] == ["a", "b", "c", "walk"]
+    assert [str(error) for error in errors] == [
+        "clips.txt, line 4: There is no file or folder gone.mp4; check the path.",
+        "clips.txt, line 8: There is no file or folder @clips.txt; check the path.",
+    ]
+
+
+def test_a_list_that_lists_nothing_stops_no_other_path(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "a.mp4", "@b.mp4")
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xd8\xff")
+    lists = [f"@{tmp_path}/{name}.txt" for name in ("gone", "empty", "binary")]
+    jobs, errors = find_jobs([*lists, tmp_path / "a.mp4", tmp_path / "@b.mp4"], out_dir=out_dir)
+    assert [job.name for job in jobs] == ["a", "@b"]
+    assert [str(error).split(";")[0] for error in errors] == [
+        f"The list {tmp_path}/gone.txt cannot be read (No such file or directory)",
+        f"{tmp_path}/empty.txt lists nothing",
+        f"{tmp_path}/binary.txt is no text in UTF-8",
+    ]
+
+
+def test_folders_of_frames_are_clips(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "in/1.png", "in/2.png", "in/walk/1.jpg", "in/walk/notes.txt", "in/deep/run/1.png", "in/ride.mp4")
+    jobs, errors = find_jobs([tmp_path / "in"], out_dir=out_dir, frames=True)
+    assert errors == []
+    assert [(job.path.relative_to(tmp_path).as_posix(), job.name) for job in jobs] == [
+        ("in", "in"),
+        ("in/deep/run", "deep/run"),
+        ("in/ride.mp4", "ride"),
+        ("in/walk", "walk"),
+    ]
+    assert all(job.is_clip for job in jobs)
+
+
+def test_links_lead_into_each_folder_once(tmp_path: Path, out_dir: Path):
+    touch(tmp_path, "in/a.png", "in/deep/b.png")
+    for name in ("again", "deep/up"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "in", target_is_directory=True)
+    assert names_of([tmp_path / "in"], out_dir) == ["a", "deep/b"]
+
+
+def test_a_folder_that_cannot_be_read_stops_no_other(tmp_path: Path, out_dir: Path, monkeypatch):
+    touch(tmp_path, "in/a.png", "in/closed/b.png")
+    scan = os.scandir
+
+    def refuse(folder: str) -> object:
+        if Path(folder).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    sentence = f"The folder {tmp_path}/in/closed cannot be read (Permission denied); check its permissions."
+    jobs, errors = find_jobs([tmp_path / "in"], out_dir=out_dir)
+    assert ([job.name for job in jobs], [str(error) for error in errors]) == (["a"], [sentence])
+    jobs, errors = find_jobs([tmp_path / "in" / "closed"], out_dir=out_dir)
+    assert (jobs, [str(error) for error in errors]) == ([], [sentence])
+
+
+def test_a_film_is_a_clip_whatever_its_suffix_and_a_picture_or_text_is_none(tmp_path: Path, out_dir: Path):
+    film = write_clip(tmp_path / "clip.mp4", 2).read_bytes()
+    Image.fromarray(grey_frame(0)).save(tmp_path / "photo.png")
+    contents = {
+        "film": film,
+        "film.dat": film,
+        "photo.dat": (tmp_path / "photo.png").read_bytes(),
+        "a.txt": b"words\n" * 99,
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    jobs, _ = find_jobs([tmp_path / name for name in contents], out_dir=out_dir)
+    assert [job.is_clip for job in jobs] == [True, True, False, False]

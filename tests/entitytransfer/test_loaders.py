@@ -203,5 +203,5 @@ def test_what_does_not_fit_is_one_sentence(act, message):
 
 def test_an_empty_set_is_one_sentence(monkeypatch):
     monkeypatch.setattr(loaders, "open_adapter", lambda name, options: SimpleNamespace(read=lambda root: []))
-    with pytest.raises(InputError, match="holds no annotated image; check its annotation file"):
+    with pytest.raises(InputError, match="holds no annotated image or clip; check its annotation file"):
         load(options())

@@ -64,6 +64,17 @@ def test_vipseg_results_are_written_as_they_were_read(tmp_path):
     for video, frames in results.clips.items():
         for name, frame in frames.items():
             np.testing.assert_array_equal(again.clips[video][name].read().ids, frame.read().ids)
+    written, original = (
+        [
+            frame
+            for video in json.loads((at / "pred" / "pred.json").read_text())["annotations"]
+            for frame in video["annotations"]
+        ]
+        for at in (tmp_path, VIPSEG)
+    )
+    for one, other in zip(written, original, strict=True):
+        assert (one["video_id"], one["file_name"]) == (other["video_id"], other["file_name"])
+        assert same_segments(one["segments_info"], other["segments_info"])
     ours, theirs = (score("vipseg", ground_truth=truth_path, predictions=at / "pred") for at in (tmp_path, VIPSEG))
     assert ours == theirs
 

@@ -1,6 +1,7 @@
 """Recipes: their numbers are the published ones, every one fits every model it is for, and trains."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ TRANSFER = [*ADE20K, *COCO, "dis5k", "uvo_frame", *CLIPS]
 COMMAND = re.compile(r"^# entitytransfer (pretrain|finetune) (.*)$", re.MULTILINE)
 
 
+@cache
 def config(recipe: str, *overrides: str) -> dict:
+    """The composed recipe, which no test may change."""
     return composed(command_of(recipe), [f"recipe={recipe}", "data.root=x", *overrides])
 
 

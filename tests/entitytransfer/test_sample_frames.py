@@ -41,6 +41,9 @@ def test_the_frames_of_a_range_come_in_the_order_of_the_clip(sample, options, ex
 def test_a_range_without_a_frame_is_refused(sample):
     with pytest.raises(InputError, match="Clip clip has 7 frames and none in the range from 7 to None"):
         SampleFrames(sample, start_frame=7)
+    for nonsense in ({"stride": 0}, {"start_frame": -1}, {"start_frame": 3, "end_frame": 2}):
+        with pytest.raises(InputError, match="are no range"):
+            SampleFrames(sample, **nonsense)
 
 
 def test_a_missing_frame_is_named(sample):

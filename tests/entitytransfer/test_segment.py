@@ -191,6 +191,7 @@ def test_formats_that_an_input_does_not_have(options, photo_file, clip_file):
         ({"formats": frozenset({"jpeg"})}, "There is no format 'jpeg'; choose from overlay, ids, coco"),
         ({"shard": (3, 2)}, "There is no shard 3/2; give i/n with i from 1 to n."),
         ({"shard": (0, 0)}, "There is no shard 0/0"),
+        ({"start_s": 5.0, "end_s": 4.0}, "5.0 s to 4.0 s is no range"),
     ],
 )
 def test_impossible_options(options, changes, sentence):

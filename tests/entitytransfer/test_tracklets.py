@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cropformer import Entities
 from entitytransfer.tracklets import Linker, LinkRules
@@ -245,18 +247,41 @@ def through_json(state: dict) -> dict:
     return json.loads(json.dumps(state, default=lambda value: value.tolist()))
 
 
-@pytest.mark.parametrize("carry", [dict, through_json])
-@pytest.mark.parametrize("stop", [0, 1, 7, 12])
-def test_a_restored_linker_goes_on_bit_for_bit(stop, carry):
-    windows = [random_window(np.random.default_rng(seed)) for seed in range(13)]
-    linker, interrupted = Linker(LinkRules(memory=2)), Linker(LinkRules(memory=2))
-    whole = [linker.link(window) for window in windows]
-    for window in windows[:stop]:
-        interrupted.link(window)
-    restored = Linker.restore(carry(interrupted.state()))
-    interrupted.link(windows[0])  # what was taken out does not change any more
-    for window, expected in zip(windows[stop:], whole[stop:]):
-        for ours, theirs in zip(restored.link(window), expected):
-            np.testing.assert_array_equal(ours, theirs)
-            assert ours.dtype == theirs.dtype
-    assert len(np.unique(np.concatenate([links.track_ids for links in whole]))) > 10
+@st.composite
+def clips(draw) -> tuple[LinkRules, list[WindowResult]]:
+    """Rules, and windows that share at most two frames, some of them empty."""
+    rules = LinkRules(overlap=draw(st.integers(0, 2)), memory=draw(st.integers(0, 3)))
+    seeds = draw(st.lists(st.integers(0, 10**6), min_size=1, max_size=12))
+    return rules, [random_window(np.random.default_rng(seed)) for seed in seeds]
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(clip=clips())
+def test_a_linker_restored_after_any_window_goes_on_bit_for_bit(clip):
+    rules, windows = clip
+    linker = Linker(rules)
+    for window in windows:
+        state = linker.state()
+        links, later = linker.link(window), linker.state()
+        for carried in (state, through_json(state)):  # what was taken out did not change
+            restored = Linker.restore(carried)
+            np.testing.assert_equal(found := restored.link(window), links)
+            np.testing.assert_equal(restored.state(), later)
+            assert [array.dtype for array in found] == [array.dtype for array in links]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(clip=clips())
+def test_an_id_stands_for_one_entity_and_is_never_used_again(clip):
+    """Of two queries of a window; of stuff and things; of classes of stuff; and of what was forgotten."""
+    rules, windows = clip
+    linker, known, last_seen = Linker(rules), {}, {}
+    for number, window in enumerate(windows):
+        track_ids = linker.link(window).track_ids.tolist()
+        labels = np.where(window.is_stuff, window.class_probs[:, :-1].argmax(1), -1).tolist()
+        assert len(set(track_ids)) == len(track_ids)
+        assert set(track_ids) - set(known) == set(range(len(known) + 1, max([*known, *track_ids], default=0) + 1))
+        for track_id, label in zip(track_ids, labels):
+            assert known.setdefault(track_id, label) == label
+            assert label >= 0 or number - last_seen.get(track_id, number) <= rules.memory + 1
+            last_seen[track_id] = number

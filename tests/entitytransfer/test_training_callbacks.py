@@ -79,7 +79,7 @@ class Clock:
 
 def test_the_last_step_is_the_measure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training_progress, "time", Clock())
-    fit(tmp_path, Forecast(steps=2400, images=16, validate_every=100), validates=False)
+    fit(tmp_path, Forecast(steps=2400, samples=16, kind="images", validate_every=100), validates=False)
     # The clock is looked at when training starts and after each step: the second step takes 3 s.
     line = capsys.readouterr().out
     assert line.startswith("dry run: 3.00 s/step, 5.33 images/s, 2.0 h for 2400 steps of 16 images, ")
@@ -88,11 +88,11 @@ def test_the_last_step_is_the_measure(tmp_path, monkeypatch, capsys):
 
 def test_validation_is_counted_apart(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training_progress, "time", Clock())
-    fit(tmp_path, Forecast(steps=2400, images=16, validate_every=100), validates=True)
+    fit(tmp_path, Forecast(steps=2400, samples=16, kind="clips", validate_every=100), validates=True)
     first, second = capsys.readouterr().out.splitlines()
-    # Looks: 1 start; 2 first step; 3 validation starts; 4 to 7 its images; 8 its end; 9 second step; 10; 11 to 14.
+    # Looks: 1 start; 2 first step; 3 validation starts; 4 to 7 its clips; 8 its end; 9 second step; 10; 11 to 14.
     assert first.startswith("dry run: 9.00 s/step")
-    assert second == f"validation: {14 * 4 * 24 / 3600:.1f} h more for 24 times 4 images in each process"
+    assert second == f"validation: {14 * 4 * 24 / 3600:.1f} h more for 24 times 4 clips in each process"
 
 
 @pytest.mark.parametrize("is_first", [True, False])

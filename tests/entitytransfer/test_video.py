@@ -1,23 +1,29 @@
 """Clips end to end with a small model that sees colours: identity, streaming, ranges."""
 
-import gc
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cropformer
 from cropformer import Entities, InputError
 from entitytransfer import video as video_module
 from entitytransfer.classes import ENTITY
 from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead, ClipPanopticHead
+from entitytransfer.clip_sample import ClipSample
 from entitytransfer.readers.video import VideoReader
 from entitytransfer.readers.video_writer import VideoWriter
+from entitytransfer.segmented_clip import WindowTracks
+from entitytransfer.track_store import TrackStore
 from entitytransfer.tracklets import FrameResult
 from entitytransfer.video import VideoSegmenter
 from entitytransfer.window_result import WindowResult, gather_window
+
+from .video_clips import write_groups
 
 SIZE_HW = (48, 96)
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (40, 40, 230)
@@ -213,6 +219,13 @@ def assert_same(ours: list[FrameResult], theirs: list[FrameResult]) -> None:
         np.testing.assert_array_equal(one.image, other.image)
 
 
+def assert_same_windows(ours: list[WindowTracks], theirs: list[WindowTracks]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs):
+        assert_same(one.frames, other.frames)
+        np.testing.assert_equal(one.links, other.links)
+
+
 def check_going_on(segmenter: VideoSegmenter, clip: Path, **options) -> None:
     whole = segmenter.segment(clip, **options)
     expected, windows = whole.expected_frames, list(whole.windows)
@@ -220,17 +233,58 @@ def check_going_on(segmenter: VideoSegmenter, clip: Path, **options) -> None:
         again = segmenter.segment(clip, **options, state=windows[stop - 1].state)
         given = sum(len(window.frames) for window in windows[:stop])
         assert again.expected_frames == expected - given
-        later = list(again.windows)
-        assert len(later) == len(windows) - stop
-        for ours, theirs in zip(later, windows[stop:]):
-            assert_same(ours.frames, theirs.frames)
-            for name in ("track_ids", "class_probs", "qualities"):
-                np.testing.assert_array_equal(getattr(ours.links, name), getattr(theirs.links, name))
+        assert_same_windows(list(again.windows), windows[stop:])
 
 
-@pytest.mark.parametrize(("window", "overlap"), [(1, 0), (3, 0), (4, 1), (4, 3), (21, 1), (30, 5), (None, 1)])
+@pytest.mark.parametrize(("window", "overlap"), [(7, 0), (8, 2), (30, 5), (None, 1)])
 def test_a_run_that_goes_on_equals_one_that_did_not_stop(clip, window, overlap):
     check_going_on(VideoSegmenter(ColorModel(), window=window, overlap=overlap), clip)
+
+
+class PaintedSample(ClipSample):
+    """A clip of a dataset whose frames are painted when they are asked for."""
+
+    def read_frame(self, frame: int) -> np.ndarray:
+        return crossing(len(self.frame_paths))[frame]
+
+
+@st.composite
+def cuts(draw) -> tuple[dict, dict, int]:
+    """Windows, a range with a frame at least, and the length of the clip."""
+    window = draw(st.none() | st.integers(1, 6))
+    overlap = draw(st.integers(0, min((window or 1) - 1, 3)))
+    frames, stride = draw(st.integers(1, 16)), draw(st.sampled_from([1, 2, 3]))
+    start = draw(st.integers(0, frames - 1))
+    end = draw(st.none() | st.integers(start + 1, frames + 2))
+    return (
+        {"window": window, "overlap": overlap},
+        {"stride": stride, "start_frame": start, "end_frame": end},
+        frames,
+    )
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(cut=cuts(), data=st.data())
+def test_any_windows_give_every_frame_once_and_go_on_after_any_of_them(cut, data):
+    """Also from the state that is kept on disk."""
+    numbers, options, frames = cut
+    paths = tuple(Path(str(index)) for index in range(frames))
+    clip = PaintedSample("clip", paths, SIZE_HW, annotation=None, exhaustive=True)
+    segmenter = VideoSegmenter(ColorModel(), **numbers)
+    windows = list(segmenter.segment(clip, **options).windows)
+    given_out = [frame.index for window in windows for frame in window.frames]
+    assert given_out == list(range(frames)[options["start_frame"] : options["end_frame"] : options["stride"]])
+    stop = data.draw(st.integers(1, len(windows)), label="stop")
+    with TrackStore(None, {}) as store:
+        for window in windows[:stop]:
+            store.append(window)
+        again = segmenter.segment(clip, **options, state=store.resume())
+    assert_same_windows(list(again.windows), windows[stop:])
+
+
+def test_one_window_as_long_as_the_clip_is_the_clip_at_once(clip):
+    at_once, one_window = (VideoSegmenter(ColorModel(), window=window).segment(clip) for window in (None, 21))
+    assert_same_windows(list(at_once.windows), list(one_window.windows))
 
 
 def test_a_run_goes_on_in_its_range(clip):
@@ -291,7 +345,6 @@ def test_frames_that_were_given_out_are_let_go(clip, monkeypatch):
 
     monkeypatch.setattr(video_module, "VideoReader", WatchedReader)
     for _ in VideoSegmenter(ColorModel(), window=3).segment(clip):
-        gc.collect()
         assert sum(picture() is not None for picture in pictures) <= 6
     assert len(pictures) == 21
 
@@ -308,6 +361,24 @@ def test_the_readers_warning_reaches_the_caller(tmp_path):
     assert len(list(whole)) == 40 and whole.warning is None
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_run_that_goes_on_warns_of_what_was_met_before(tmp_path, stride):
+    """Although it begins at a key frame behind the damage, and reads the end once more."""
+    clip = write_groups(tmp_path / "clip.mp4", 40, noise=True)
+    content = bytearray(clip.read_bytes())
+    middle = len(content) // 3
+    content[middle : middle + 500] = bytes(500)
+    clip.write_bytes(content)
+    segmenter = VideoSegmenter(ColorModel(), overlap=2)
+    segmented = segmenter.segment(clip, stride=stride)
+    windows = list(segmented.windows)
+    assert "is damaged or cut off at" in segmented.warning
+    for window in windows:
+        again = segmenter.segment(clip, stride=stride, state=window.state)
+        list(again.windows)
+        assert again.warning == segmented.warning
+
+
 def test_a_bad_clip_is_refused_before_any_result(tmp_path):
     with pytest.raises(InputError, match="There is no video"):
         VideoSegmenter(ColorModel()).segment(tmp_path / "missing.mp4")
@@ -317,3 +388,8 @@ def test_a_bad_clip_is_refused_before_any_result(tmp_path):
 def test_windows_that_cannot_advance_are_refused(window, overlap):
     with pytest.raises(InputError, match="overlap"):
         VideoSegmenter(ColorModel(), window=window, overlap=overlap)
+
+
+def test_a_memory_below_nothing_is_refused():
+    with pytest.raises(InputError, match="cannot be remembered for -1 windows; give a memory of 0 or more"):
+        VideoSegmenter(ColorModel(), memory=-1)

@@ -83,6 +83,12 @@ def test_train_is_split_by_the_names_of_videos(tmp_path):
     assert parts["holdout"].entity_counts.tolist() == [3, 3]
 
 
+def test_a_set_too_small_to_hold_anything_out_says_so(tmp_path):
+    root = make_ytvis_tree(tmp_path, clips=1, frames=3)
+    with pytest.raises(InputError, match="No video of .*train.json is in holdout, .*; take split=train"):
+        youtube_vis.read(root, split="holdout")
+
+
 def test_a_tenth_is_held_out_and_stays_so():
     held_out = [number for number in range(3000) if youtube_vis.is_held_out(f"{number:010x}")]
     assert 0.08 < len(held_out) / 3000 < 0.12
@@ -159,12 +165,32 @@ def break_video(content):
     content["annotations"][0]["video_id"] = 9
 
 
+def repeat_track(content):
+    content["annotations"][4]["id"] = content["annotations"][1]["id"]
+
+
+def repeat_video(content):
+    content["videos"][1]["id"] = content["videos"][0]["id"]
+
+
+def repeat_category(content):
+    content["categories"][5]["id"] = content["categories"][2]["id"]
+
+
+def change_size(content):
+    content["videos"][1]["width"] += 1
+
+
 DAMAGE = [
     (break_length, "annotation 1: 'segmentations' must have one entry for each of the 6 frames of its video, not 5"),
     (break_names, "video 1: 'length' is 6, but 'file_names' has 5 entries"),
     (break_category, "annotation 2: 'category_id' 41 is not in the ground truth"),
     (break_mask, "annotation 0: frame 3: the runs of its RLE do not add up to its size"),
     (break_video, "annotation 0: 'video_id' 9 is not in the ground truth"),
+    (repeat_track, "annotation 4: the id 2 is already that of annotation 1"),
+    (repeat_video, "video 1: the id 1 is already that of video 0"),
+    (repeat_category, "category 5: the id 3 is already that of category 2"),
+    (change_size, "annotation 3: frame 0: its RLE has the size [96, 128], but its image or video [96, 129]"),
 ]
 
 
@@ -219,6 +245,18 @@ def test_the_doctor_finds_frames_of_another_size_and_broken_ones(tree):
     texts = " ".join(finding.what for finding in found(tree, "broken"))
     assert "1 image not of the annotated size: 00000.jpg; 00000.jpg is 100x96, annotated 128x96" in texts
     assert "1 image unreadable: 00005.jpg" in texts
+
+
+def test_the_doctor_counts_tracks_that_are_never_seen(tree):
+    def hide(content):
+        for track in content["annotations"][:3]:
+            track |= {name: [None] * 6 for name in ("segmentations", "bboxes", "areas")}
+
+    edit(tree / "ytvis_2019" / "train.json", hide)
+    assert "3 tracks without a pixel in any frame" in [finding.what for finding in found(tree, "note", split="train")]
+    clips = youtube_vis.read(tree)
+    assert clips.entity_counts.tolist() == [0, 3]  # nothing to learn from
+    assert len(clips[0].truth().rles) == len(clips[0].labels()) == 3  # but they count as missed
 
 
 def test_the_doctor_finds_a_missing_category_list(tree):

@@ -8,12 +8,17 @@ import pytest
 
 from cropformer import InputError
 from entitytransfer.readers.json_file import read_json
+from entitytransfer.readers.ytvis_json import predicted_tracks, read_ytvis_results, read_ytvis_truth
 from entitytransfer.readers.zipped_json import unzipped
 from entitytransfer.score_task import score
 from entitytransfer.ytvis_writer import YtvisWriter
 
-DATA = Path(__file__).parents[1] / "data" / "metrics" / "ytvis"
-TRUTH, RESULTS = DATA / "ytvis_2019" / "valid.json", DATA / "results.json"
+DATA = Path(__file__).parents[1] / "data" / "metrics"
+TRUTH, RESULTS = DATA / "ytvis" / "ytvis_2019" / "valid.json", DATA / "ytvis" / "results.json"
+OFFICIAL = {  # ground truth and results
+    "ytvis": (TRUTH, RESULTS),
+    "uvo": (DATA / "uvo" / "VideoDenseSet" / "UVO_video_val_dense.json", DATA / "uvo" / "results_video_dense.json"),
+}
 MASK = {"size": [2, 3], "counts": "06"}
 
 
@@ -39,11 +44,26 @@ def test_results_are_read_as_they_were_written(tmp_path, name, count):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_zip_scores_as_its_file_does(tmp_path):
+@pytest.mark.parametrize("name", ["results.json", "results.zip"])
+@pytest.mark.parametrize("task", OFFICIAL)
+def test_official_results_pass_through_reader_and_writer(tmp_path, task, name):
+    truth_path, results = OFFICIAL[task]
+    truth = read_ytvis_truth(truth_path)
+    category_ids = {number: category_id for category_id, number in truth.category_numbers.items()}
+    with YtvisWriter(tmp_path / name) as writer:
+        for video_id, video in read_ytvis_results(results, truth).videos.items():
+            tracks = predicted_tracks(video, truth.category_numbers, any_category=False)
+            for masks, number, one_score in zip(tracks.masks, tracks.category_ids.tolist(), tracks.scores.tolist()):
+                writer.write(video_id, category_id=category_ids[number], score=one_score, segmentations=masks)
+    with unzipped(tmp_path / name) as path:
+        assert read_json(path) == sorted(read_json(results), key=lambda track: track["video_id"])
+    ours = score(task, ground_truth=truth_path, predictions=tmp_path / name)
+    assert ours == score(task, ground_truth=truth_path, predictions=results)
+
+
+def test_a_zip_holds_what_the_server_takes(tmp_path):
     write(tmp_path / "results.zip", json.loads(RESULTS.read_text()))
     assert zipfile.ZipFile(tmp_path / "results.zip").namelist() == ["results.json"]
-    zipped = score("ytvis", ground_truth=TRUTH, predictions=tmp_path / "results.zip")
-    assert zipped == score("ytvis", ground_truth=TRUTH, predictions=RESULTS)
 
 
 def test_an_error_leaves_no_file(tmp_path):
