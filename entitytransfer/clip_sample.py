@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from cropformer import Cut, cut_image, read_image, read_reduced, reduced_scale, rle
+from cropformer import Cut, InputError, cut_image, read_image, read_reduced, reduced_scale, rle
 from entitytransfer.adapter import Annotation, LabelledMasks, Sample, check_size
 
 Kind: TypeAlias = Literal["images", "clips"]
@@ -157,6 +157,16 @@ def sample_id(sample: Sample | ClipSample) -> int | str:
 def holds_clips(samples: Sequence[Sample | ClipSample]) -> bool:
     """Whether the samples of a set, which holds one at least, are clips."""
     return isinstance(samples[0], ClipSample)
+
+
+def refuse_clips(samples: Sequence[Sample | ClipSample], *, instead: str) -> None:
+    """Stop what is made for images alone.
+
+    Raises:
+        InputError: the set holds clips; ``instead`` says what to do.
+    """
+    if len(samples) and holds_clips(samples):
+        raise InputError(f"The set holds clips, and only images can be measured so; {instead}.")
 
 
 def kind_of(samples: Sequence[Sample | ClipSample]) -> Kind:

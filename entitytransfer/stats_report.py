@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from entitytransfer.clip_sample import refuse_clips
 from entitytransfer.datasets import bind_function
 from entitytransfer.predictions import ensure_writable, write_json
 from entitytransfer.stats import DEFINITIONS, Statistics, measure_set, summarise
@@ -50,7 +51,9 @@ def report_statistics(
         ensure_writable(out_dir)
     if json_path is not None:
         ensure_writable(json_path.parent)
-    measures = measure_set(bind_function(settings, "read")(), workers=workers)
+    samples = bind_function(settings, "read")()
+    refuse_clips(samples, instead="entitytransfer doctor counts the clips, frames and tracks of a set")
+    measures = measure_set(samples, workers=workers)
     statistics = summarise(measures)
     content = {"settings": dict(settings), "statistics": statistics.to_dict(), "definitions": DEFINITIONS}
     written = [json_path] if json_path is not None else []

@@ -100,7 +100,8 @@ class Forecast(Callback):
         memory = peak_memory_gib(trainer.strategy.root_device)
         print(
             f"dry run: {self.step_s:.2f} s/step, {self.samples / self.step_s:.2f} {self.kind}/s, "
-            f"{hours:.1f} h for {self.steps} steps of {self.samples} {self.kind}, {memory:.1f} GiB peak memory of a process"
+            f"{hours:.1f} h for {self.steps} steps of {self.samples} {self.kind}, "
+            f"{memory:.1f} GiB peak memory of a process"
         )
         if self.validation_sample_s is not None:
             samples = sum(len(loader) for loader in _listed(trainer.val_dataloaders))

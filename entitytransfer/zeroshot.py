@@ -9,6 +9,7 @@ from typing import Any
 
 from cropformer import Entities, InputError
 from entitytransfer.adapter import Adapter, Sample, labelled_masks
+from entitytransfer.clip_sample import refuse_clips
 from entitytransfer.console import followed
 from entitytransfer.datasets import open_dataset
 from entitytransfer.evaluate import describe_set, evaluate
@@ -28,6 +29,7 @@ from entitytransfer.scorecard import Score
 from entitytransfer.zeroshot_table import COLUMNS, Run
 
 GALLERY = "gallery"
+_ON_CLIPS = "entitytransfer evaluate predicts and scores clips"
 RECALL_CARD = {
     "classes": "one",
     "recall": "matched part of all annotated entities, pooled over images; best scores first, as COCOeval",
@@ -106,6 +108,7 @@ def recall_of_weights(
     Raises:
         InputError: as ``evaluate`` does.
     """
+    refuse_clips(open_set(source), instead=_ON_CLIPS)
     folder = options.folder(source.dataset)
     prediction = replace(prediction, out=folder, head={**prediction.head, "overlap": options.overlap})
     read = open_dataset(source.dataset).read
@@ -130,8 +133,9 @@ def recall_of_file(source: SetSource, predictions: Path, options: RecallOptions)
     Raises:
         InputError: the file or the set cannot be read, or they do not fit together.
     """
-    ensure_writable(options.folder(source.dataset))
     samples = open_set(source)
+    refuse_clips(samples, instead=_ON_CLIPS)
+    ensure_writable(options.folder(source.dataset))
     found = read_coco_entities(predictions, samples)
     recall = RecallResults()
 

@@ -200,7 +200,7 @@ def test_a_video_without_pictures(segment, tmp_path, capsys):
         silence.sample_rate = 44100
         container.mux([*stream.encode(silence), *stream.encode(None)])
     assert segment(path) == 2
-    assert sentence(capsys) == f"{path} has no video stream; give a file with pictures."
+    assert sentence(capsys) == f"{path} has no video stream, or has lost what tells of it; give a file with pictures."
 
 
 def test_a_range_without_frames(segment, clip_file, capsys):

@@ -66,7 +66,7 @@ def test_a_dry_run_forecasts_and_writes_nothing(tiny_weights, uvo, tmp_path, cap
     overrides = [*LOCAL, *start(tiny_weights, uvo, "data.validation.root=."), f"out={tmp_path / 'dry'}"]
     assert main(["finetune", "--dry-run", *overrides]) == 0
     said = capsys.readouterr().out
-    assert "h for 1 steps of 2 images" in said and "validation: " in said
+    assert "h for 1 steps of 2 clips" in said and "validation: " in said
     assert not (tmp_path / "dry").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 import cropformer
 from cropformer import InputError
 from entitytransfer.cli import main
-from entitytransfer.launch import SlurmOptions, Task, follow, submit
+from entitytransfer.launch import SlurmOptions, Task, follow, launch_here, submit
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 QUICK = ["data.short_sides=[64]", "data.max_side=96", "data.workers=0", "loss.points=32", "batch.at_once=1"]
@@ -20,6 +20,25 @@ RUN = ["model=nano", f"data.root={TINY}", *QUICK, "trainer.accelerator=cpu", "tr
 def test_the_exit_code_of_the_command_is_passed_on(tmp_path, capfd):
     assert main(["launch", "--processes", "1", "--", "pretrain", "data.root=/nowhere", f"out={tmp_path}"]) == 2
     assert "/nowhere" in capfd.readouterr().err
+
+
+SHARE = """#!/bin/sh
+sleep 0.$((RANK * 2))
+for out in "$@"; do :; done
+touch "$out/$RANK-of-$WORLD_SIZE-on-$LOCAL_RANK"
+exit $((2 - RANK))
+"""
+
+
+def test_a_share_that_fails_stops_no_other(tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text(SHARE)
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    (tmp_path / "out").mkdir()
+    assert launch_here(["segment", "a.mp4", "--out", str(tmp_path / "out")], processes=3) == 2
+    done = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert done == ["0-of-3-on-0", "1-of-3-on-1", "2-of-3-on-2"]
 
 
 @pytest.mark.slow
@@ -104,3 +123,9 @@ def test_a_job_that_is_queued_again_runs_the_same_command():
     again = task.checkpoint()
     assert again.function is task
     assert again.args == ()
+
+
+def test_a_job_that_is_queued_again_tells_segment_to_resume():
+    again = Task(["segment", "a.mp4", "--out", "x"]).checkpoint().function
+    assert again.command == ("segment", "--resume", "a.mp4", "--out", "x")
+    assert again.checkpoint().function is again

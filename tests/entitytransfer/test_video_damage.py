@@ -1,5 +1,6 @@
 """Damage that hides: what several decoder threads lose, breaks that no container announces, and false alarms."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -23,20 +24,18 @@ def decodable(path: Path) -> int:
     with av.open(path) as container:
         container.streams.video[0].thread_type = "NONE"
         for packet in container.demux(video=0):
-            try:
+            with suppress(av.FFmpegError):
                 count += len(packet.decode())
-            except av.FFmpegError:
-                pass
     return count
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
 def test_a_cut_loses_no_frame_that_one_thread_would_decode(tmp_path, share):
     path = cut_off(
-        remux(write_groups(tmp_path / "a.mkv", 44, noise=True), tmp_path / "a.mp4", movflags="faststart"), share
+        remux(write_groups(tmp_path / "a.mp4", 44, noise=True), tmp_path / "b.mp4", movflags="faststart"), share
     )
     count, warning = read(path)
-    assert count == decodable(path) > 5
+    assert count == decodable(path) > 4
     assert f"{count} of 44 frames could be read" in warning
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropformer import InputError
+from cropformer import IMAGE_SUFFIXES, InputError
 from entitytransfer.readers.video import VIDEO_SUFFIXES, VideoReader
 from entitytransfer.readers.video_writer import VideoWriter
 
@@ -355,5 +355,5 @@ def test_images_of_two_sizes_are_no_clip(tmp_path):
 
 
 def test_video_suffixes_are_lower_case_and_no_image(tmp_path):
-    assert {".mp4", ".mov", ".mkv", ".webm", ".avi"} <= VIDEO_SUFFIXES
-    assert not VIDEO_SUFFIXES & {".jpg", ".png", ".gif"}
+    assert {".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif"} <= VIDEO_SUFFIXES
+    assert not VIDEO_SUFFIXES & IMAGE_SUFFIXES
