@@ -109,8 +109,9 @@ def run_evaluate(
         shard: (i, n); None takes the share of this process among those that were started together.
         dry_run: print a forecast and write nothing.
     """
-    from entitytransfer.evaluate import evaluate, process_shard
+    from entitytransfer.evaluate import evaluate
     from entitytransfer.evaluate_options import ClipOptions, EvaluateOptions
+    from entitytransfer.processes import process_shard
 
     config = composed("evaluate", overrides)
     own = {field.name: config[field.name] for field in fields(EvaluateOptions) if field.name in config}
@@ -139,8 +140,8 @@ def run_zeroshot(
     Yields:
         What to print: recall and protocol of each run, then the table of all runs of the folder.
     """
-    from entitytransfer.evaluate import process_shard
     from entitytransfer.evaluate_options import EvaluateOptions
+    from entitytransfer.processes import process_shard
     from entitytransfer.zeroshot import GALLERY, RecallOptions, overlaps, recall_of_file, recall_of_weights
     from entitytransfer.zeroshot_table import write_table
 

@@ -4,7 +4,6 @@ import hashlib
 import inspect
 import json
 import math
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cropformer import InputError
 from entitytransfer.adapter import Adapter, Evaluator, Head, Result, Sample
@@ -28,6 +26,7 @@ from entitytransfer.methods import Method, Predict, open_method, with_options
 from entitytransfer.metric_format import show_metric
 from entitytransfer.prediction_parts import PARTS, PredictionPart, missing_shards, read_results
 from entitytransfer.predictions import ensure_writable, write_json
+from entitytransfer.processes import process_device
 from entitytransfer.result_files import write_result_files
 from entitytransfer.saved_results import METRICS
 from entitytransfer.threads import started_ahead, thread_pool
@@ -89,18 +88,6 @@ def evaluate(
     metrics = _score(adapter.build_evaluator(samples.classes), followed(results(), name="results", total=len(samples)))
     _save(options, source, metrics, protocol)
     return metrics
-
-
-def process_shard() -> tuple[int, int]:
-    """The shard of this process among those that torchrun or Slurm started together; (1, 1) if it is alone."""
-    return int(os.environ.get("RANK", 0)) + 1, int(os.environ.get("WORLD_SIZE", 1))
-
-
-def process_device(device: str) -> str:
-    """The device that this process takes: "auto" and "cuda" give each process of a machine a GPU of its own."""
-    if device not in ("auto", "cuda") or not torch.cuda.is_available():
-        return device
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
 
 
 def table(metrics: Mapping[str, float]) -> str:

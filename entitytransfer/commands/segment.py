@@ -58,8 +58,8 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from entitytransfer.evaluate import process_device
     from entitytransfer.inputs import FORMATS, PANOPTIC_FORMATS
+    from entitytransfer.processes import process_device
     from entitytransfer.segment import segment
     from entitytransfer.segment_options import SegmentOptions
 
@@ -100,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _share(chosen: tuple[int, int] | None) -> tuple[int, int]:
     """The shard of this process: the one that was chosen, or its own among those that were launched together."""
     from cropformer import InputError
-    from entitytransfer.evaluate import process_shard
+    from entitytransfer.processes import process_shard
 
     own = process_shard()
     if chosen and own[1] > 1:

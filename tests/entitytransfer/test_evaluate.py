@@ -17,10 +17,11 @@ from entitytransfer.classes import ENTITY
 from entitytransfer.cli import main
 from entitytransfer.config import composed
 from entitytransfer.datasets import coco
-from entitytransfer.evaluate import describe_set, evaluate, process_device, table
+from entitytransfer.evaluate import describe_set, evaluate, table
 from entitytransfer.evaluate_options import EvaluateOptions
 from entitytransfer.heads import EntityHead
 from entitytransfer.loaders import SetSource
+from entitytransfer.processes import process_device
 from entitytransfer.tasks import task_adapter
 
 from .entityseg_tree import make_entityseg_tree
