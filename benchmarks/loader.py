@@ -128,7 +128,7 @@ def draw_crop(seed: int) -> TrainingCrop:
 
 def load_cut(sample: Sample, crop: TrainingCrop, *, reduced_decode: bool = True) -> tuple[Views, Target]:
     """Our loader."""
-    from entitytransfer.training_data import cut_example
+    from entitytransfer.training.data import cut_example
 
     return cut_example(sample, crop.cuts(sample.size_hw), reduced_decode=reduced_decode)
 

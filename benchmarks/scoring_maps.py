@@ -93,8 +93,8 @@ def measure_hce(contender: str, size: str, _: int) -> dict[str, float]:
 
 def measure_images(contender: str, size: str, images: int) -> dict[str, float]:
     """Several images from files, on all processors or on one; CPU seconds, and wall seconds that tell them apart."""
-    from entitytransfer.map_writer import MapWriter
-    from entitytransfer.score_task import score
+    from entitytransfer.evaluation.score_task import score
+    from entitytransfer.writers.maps import MapWriter
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from entitytransfer.ytvis_writer import YtvisWriter
+from entitytransfer.writers.ytvis import YtvisWriter
 
 CATEGORY = {"id": 1, "name": "entity"}
 BOX_NOISE = 0.08  # of predictions around what they are about, as a part of its sides

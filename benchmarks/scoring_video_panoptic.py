@@ -64,8 +64,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(contender: str, folder: Path, *, plain_frames: int) -> dict[str, float | int]:
     """Score the video in this process and say what it took."""
+    from entitytransfer.evaluation.score_task import score
     from entitytransfer.readers.vipseg_json import read_vipseg_truth
-    from entitytransfer.score_task import score
 
     truth = read_vipseg_truth(folder / "gt.json", folder / "gt")
     frames = len(truth.clips[VIDEO])
@@ -121,7 +121,7 @@ def plain_frames_of(folder: Path, kind: str) -> list[Frame]:
 
 def write_video(folder: Path, *, size: str, frames: int, segments: int) -> None:
     """Write gt.json, gt/, pred.json and pan_pred/ in the layout of VIPSeg."""
-    from entitytransfer.panoptic_writer import VipsegWriter
+    from entitytransfer.writers.panoptic import VipsegWriter
 
     width, height = (int(side) for side in size.split("x"))
     categories = {number: number * 7 % NUM_CLASSES for number in range(1, segments + 1)}

@@ -168,7 +168,7 @@ def make_clip(path: Path, case: Case) -> Path:
 
     from entitytransfer.demo import CLIP
     from entitytransfer.readers.video import VideoReader
-    from entitytransfer.readers.video_writer import VideoWriter
+    from entitytransfer.writers.video import VideoWriter
 
     height, width = case.size_hw
     images = [cv2.resize(frame.image, (width, height)) for frame in islice(VideoReader(CLIP.path), case.frames)]

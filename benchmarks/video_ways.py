@@ -19,13 +19,13 @@ from benchmarks.common import cpu_seconds
 from benchmarks.network import their_model
 from cropformer import ClipPredictor, Entities, EntitySegmenter, Queries, Views
 from entitytransfer.clip_heads import ClipEntityHead
-from entitytransfer.clip_writer import ClipWriter
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.segmented_clip import SegmentedClip
-from entitytransfer.track_store import TrackStore
+from entitytransfer.tracking.segmented_clip import SegmentedClip
+from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.tracking.window_result import WindowResult, gather_window
 from entitytransfer.tracklets import Linker, LinkRules
 from entitytransfer.video import VideoSegmenter
-from entitytransfer.window_result import WindowResult, gather_window
+from entitytransfer.writers.clip import ClipWriter
 
 T = TypeVar("T")
 FORMATS = ("overlay", "ids", "ytvis")

@@ -16,7 +16,7 @@ from cropformer import Entities, FrameQueries, InputError, Queries, Source, View
 from entitytransfer.classes import Classes
 from entitytransfer.heads import EntityHead, InstanceHead, PanopticHead, best_pairs, check_classes
 from entitytransfer.panoptic_regions import Regions, find_regions
-from entitytransfer.window_result import WindowResult, gather_window
+from entitytransfer.tracking.window_result import WindowResult, gather_window
 
 _LEAST = np.finfo(np.float32).tiny  # a class score of 0 has the quality 0, not NaN
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from cropformer import InputError
 from entitytransfer.adapter import Adapter, Evaluator, SampleSet
-from entitytransfer.bootstrap import percentile_intervals
 from entitytransfer.console import followed
 from entitytransfer.datasets import open_adapter
-from entitytransfer.loaders import open_set
-from entitytransfer.metric_format import headlines, lower_is_better, show_metric
+from entitytransfer.evaluation.bootstrap import percentile_intervals
+from entitytransfer.evaluation.saved_results import SavedRun, open_run, saved_results
+from entitytransfer.evaluation.scorecard import Interval
 from entitytransfer.predictions import write_json
-from entitytransfer.saved_results import SavedRun, open_run, saved_results
-from entitytransfer.scorecard import Interval
+from entitytransfer.reports.metric_format import headlines, lower_is_better, show_metric
+from entitytransfer.training.loaders import open_set
 
 _DRAWS = 1000
 _SLOW_DRAWS = 200  # of AP and AR, which sort all predictions again for every draw

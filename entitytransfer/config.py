@@ -23,13 +23,13 @@ from cropformer import (
     named_architecture,
     with_association,
 )
-from entitytransfer.clip_training_data import ClipFrames
-from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.predictions import ensure_writable
-from entitytransfer.sampling import BatchSize
+from entitytransfer.training.clip_data import ClipFrames
+from entitytransfer.training.loaders import DataOptions, SetSource
+from entitytransfer.training.sampling import BatchSize
 
 if TYPE_CHECKING:
-    from entitytransfer.training_run import TrainingRun
+    from entitytransfer.training.run import TrainingRun
 
 
 _OF_DATA = ("root", "dataset")  # keys that may be typed without the part that they belong to
@@ -67,7 +67,7 @@ def run_pretrain(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
 def run_finetune(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
     """Compose the fine-tuning config, save it beside the outputs, and train; returns the path of the weights."""
     from entitytransfer.finetune import finetune
-    from entitytransfer.init_weights import named_weights
+    from entitytransfer.training.init_weights import named_weights
 
     config = composed("finetune", overrides)
     model = config["model"]
@@ -79,9 +79,9 @@ def run_finetune(overrides: Sequence[str], *, dry_run: bool = False) -> Path:
 
 def _training_run(config: dict[str, Any], *, dry_run: bool) -> TrainingRun:
     """The run that a config means, which is saved beside its outputs."""
-    from entitytransfer.adaptation import Adaptation
-    from entitytransfer.engine import LoopOptions, is_first_process
-    from entitytransfer.training_run import TrainingRun
+    from entitytransfer.training.adaptation import Adaptation
+    from entitytransfer.training.engine import LoopOptions, is_first_process
+    from entitytransfer.training.run import TrainingRun
 
     trainer = _without(config["trainer"], "max_steps", "images")
     run = TrainingRun(
@@ -110,7 +110,7 @@ def run_evaluate(
         dry_run: print a forecast and write nothing.
     """
     from entitytransfer.evaluate import evaluate
-    from entitytransfer.evaluate_options import ClipOptions, EvaluateOptions
+    from entitytransfer.evaluation.options import ClipOptions, EvaluateOptions
     from entitytransfer.processes import process_shard
 
     config = composed("evaluate", overrides)
@@ -140,10 +140,10 @@ def run_zeroshot(
     Yields:
         What to print: recall and protocol of each run, then the table of all runs of the folder.
     """
-    from entitytransfer.evaluate_options import EvaluateOptions
+    from entitytransfer.evaluation.options import EvaluateOptions
     from entitytransfer.processes import process_shard
+    from entitytransfer.reports.zeroshot_table import write_table
     from entitytransfer.zeroshot import GALLERY, RecallOptions, overlaps, recall_of_file, recall_of_weights
-    from entitytransfer.zeroshot_table import write_table
 
     config = composed("zeroshot", overrides)
     source = SetSource(**{**config["data"], "root": str(config["data"]["root"])})
@@ -172,7 +172,7 @@ def run_zeroshot(
 
 def save_config(out: Path, config: dict[str, Any]) -> None:
     """Write what a run was asked for and made with: ``config.yaml`` and ``run.json`` in its folder."""
-    from entitytransfer.run_record import save_run_record
+    from entitytransfer.training.run_record import save_run_record
 
     with atomic_path(ensure_writable(out) / "config.yaml") as temporary:
         temporary.write_text(OmegaConf.to_yaml(config), encoding="utf-8")

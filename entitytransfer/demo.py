@@ -5,14 +5,14 @@ import time
 from pathlib import Path
 
 from cropformer import EntitySegmenter, read_image
-from entitytransfer.clips import clip_segmenter, segment_clip
 from entitytransfer.console import JobProgress
-from entitytransfer.image_writer import write_image
-from entitytransfer.inputs import Job
-from entitytransfer.page import Numbers, number_list, write_page
+from entitytransfer.jobs.clips import clip_segmenter, segment_clip
+from entitytransfer.jobs.inputs import Job
+from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.predictions import ensure_writable
+from entitytransfer.reports.page import Numbers, number_list, write_page
 from entitytransfer.segment import load_model
-from entitytransfer.segment_options import SegmentOptions
+from entitytransfer.writers.image import write_image
 
 _ASSETS = Path(__file__).parent / "assets"
 PHOTO = Job(_ASSETS / "riders.jpg", "riders", is_clip=False)

@@ -15,22 +15,22 @@ import numpy as np
 
 from cropformer import InputError
 from entitytransfer.adapter import Adapter, Evaluator, Head, Result, Sample
-from entitytransfer.clip_result_files import write_clip_files
 from entitytransfer.clip_sample import ClipSample, Kind, kind_of, sample_id
 from entitytransfer.console import followed
 from entitytransfer.datasets import open_adapter, open_dataset
-from entitytransfer.evaluate_clips import is_annotated
-from entitytransfer.evaluate_options import EvaluateOptions
-from entitytransfer.loaders import SetSource, open_set
-from entitytransfer.methods import Method, Predict, open_method, with_options
-from entitytransfer.metric_format import show_metric
-from entitytransfer.prediction_parts import PARTS, PredictionPart, missing_shards, read_results
+from entitytransfer.evaluation.clips import is_annotated
+from entitytransfer.evaluation.methods import Method, Predict, open_method, with_options
+from entitytransfer.evaluation.options import EvaluateOptions
+from entitytransfer.evaluation.prediction_parts import PARTS, PredictionPart, missing_shards, read_results
+from entitytransfer.evaluation.saved_results import METRICS
 from entitytransfer.predictions import ensure_writable, write_json
 from entitytransfer.processes import process_device
-from entitytransfer.result_files import write_result_files
-from entitytransfer.saved_results import METRICS
+from entitytransfer.reports.metric_format import show_metric
 from entitytransfer.threads import started_ahead, thread_pool
-from entitytransfer.training_progress import peak_memory_gib
+from entitytransfer.training.loaders import SetSource, open_set
+from entitytransfer.training.progress import peak_memory_gib
+from entitytransfer.writers.clip_result_files import write_clip_files
+from entitytransfer.writers.result_files import write_result_files
 
 _OF_ONE_CLASS = ("entity", "dichotomous")
 
@@ -41,9 +41,9 @@ def evaluate(
     """Predict what is left to predict, and score the set if that completes it.
 
     Writes ``predictions/part-i-of-n.jsonl`` in ``options.out``, image by image, or clip by clip: a killed run goes on
-    where it stopped. Whichever shard finds all of them done joins them to official result files, see ``result_files``
-    and ``clip_result_files``, scores what was saved, and writes ``metrics.json``. The numbers do not depend on shards
-    and interruptions. Clips whose annotation a server keeps are not scored here.
+    where it stopped. Whichever shard finds all of them done joins them to official result files, see
+    ``writers.result_files`` and ``writers.clip_result_files``, scores what was saved, and writes ``metrics.json``. The
+    numbers do not depend on shards and interruptions. Clips whose annotation a server keeps are not scored here.
 
     Args:
         source: the set.
@@ -167,7 +167,7 @@ def _score(evaluator: Evaluator, results: Iterable[tuple[Sample | ClipSample, Re
 def _save(
     options: EvaluateOptions, source: SetSource, metrics: Mapping[str, float], protocol: Mapping[str, Any]
 ) -> None:
-    """Write the numbers, and what reads the predictions back, see ``saved_results``."""
+    """Write the numbers, and what reads the predictions back, see ``evaluation.saved_results``."""
     place = {"root": str(Path(source.root).resolve()), "dataset": source.dataset, "options": _read_options(source)}
     known = {name: None if math.isnan(value) else value for name, value in metrics.items()}
     content = {"metrics": known, "protocol": protocol, "source": place, "shards": options.shard[1]}

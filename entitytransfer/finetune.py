@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cropformer import Architecture, read_checkpoint, weights_path, with_association
-from entitytransfer.training_run import TrainingRun, train
-from entitytransfer.training_sets import open_sets
+from entitytransfer.training.run import TrainingRun, train
+from entitytransfer.training.sets import open_sets
 
 
 def finetune(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cropformer import Architecture, read_checkpoint, weights_path
-from entitytransfer.training_run import TrainingRun, train
-from entitytransfer.training_sets import open_sets
+from entitytransfer.training.run import TrainingRun, train
+from entitytransfer.training.sets import open_sets
 
 
 def pretrain(

@@ -14,10 +14,10 @@ from typing import TypeAlias
 import numpy as np
 
 from cropformer import InputError, rle
-from entitytransfer.clips import clip_segmenter
+from entitytransfer.jobs.clips import clip_segmenter
+from entitytransfer.jobs.options import HeadName, SegmentOptions
 from entitytransfer.segment import load_model
-from entitytransfer.segment_options import HeadName, SegmentOptions
-from entitytransfer.track_store import StoredTrack, TrackStore
+from entitytransfer.tracking.track_store import StoredTrack, TrackStore
 
 Batch: TypeAlias = dict[str, np.ndarray]
 

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from cropformer import Entities, EntitySegmenter, InputError, load, read_image
-from entitytransfer.clips import clip_segmenter, is_unfinished, segment_clip
 from entitytransfer.console import JobProgress
-from entitytransfer.image_writer import write_image
-from entitytransfer.inputs import CLIP_OUTPUTS, IMAGE_OUTPUTS, PANOPTIC_FORMATS, Job, find_jobs
-from entitytransfer.manifest import Manifest
-from entitytransfer.photos import batches, segment_images
+from entitytransfer.jobs.clips import clip_segmenter, is_unfinished, segment_clip
+from entitytransfer.jobs.inputs import CLIP_OUTPUTS, IMAGE_OUTPUTS, PANOPTIC_FORMATS, Job, find_jobs
+from entitytransfer.jobs.manifest import Manifest
+from entitytransfer.jobs.options import SegmentOptions
+from entitytransfer.jobs.photos import batches, segment_images
 from entitytransfer.predictions import ensure_writable
-from entitytransfer.segment_options import SegmentOptions
 from entitytransfer.threads import Behind, started_ahead, thread_pool
 from entitytransfer.video import VideoSegmenter
+from entitytransfer.writers.image import write_image
 
 _THREADS = min(4, os.cpu_count() or 1)  # for reading, and as many for writing; the network has its own
 _PIXELS_BEHIND = 40_000_000  # of the photos that wait to be written, or one photo if it is larger

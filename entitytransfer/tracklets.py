@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from cropformer import Entities
-from entitytransfer.resemblance import SharedFrame, cosine, shared_iou
-from entitytransfer.window_result import WindowResult
+from entitytransfer.tracking.resemblance import SharedFrame, cosine, shared_iou
+from entitytransfer.tracking.window_result import WindowResult
 
 _COUNTABLE = -1  # in place of the label of a track that is no stuff
 

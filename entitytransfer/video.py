@@ -11,11 +11,11 @@ from cropformer import InputError, Queries, TestSettings, Views, parse_memory
 from entitytransfer.clip_heads import ClipEntityHead, ClipHead
 from entitytransfer.clip_sample import ClipSample
 from entitytransfer.readers.video import Backend, Frame, VideoReader
-from entitytransfer.sample_frames import SampleFrames
-from entitytransfer.segmented_clip import SegmentedClip, WindowTracks
+from entitytransfer.tracking.sample_frames import SampleFrames
+from entitytransfer.tracking.segmented_clip import SegmentedClip, WindowTracks
+from entitytransfer.tracking.window_result import WindowResult
+from entitytransfer.tracking.windows import Reading, Start, cut_windows
 from entitytransfer.tracklets import FrameResult, Linker, LinkRules
-from entitytransfer.window_result import WindowResult
-from entitytransfer.windows import Reading, Start, cut_windows
 
 R = TypeVar("R")
 _OFFLINE_FRAMES = 64  # that go through the network together, unless a bound on the memory allows fewer

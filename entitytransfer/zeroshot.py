@@ -13,20 +13,20 @@ from entitytransfer.clip_sample import refuse_clips
 from entitytransfer.console import followed
 from entitytransfer.datasets import open_dataset
 from entitytransfer.evaluate import describe_set, evaluate
-from entitytransfer.evaluate_options import EvaluateOptions
+from entitytransfer.evaluation.methods import PEER_OPTIONS
+from entitytransfer.evaluation.options import EvaluateOptions
+from entitytransfer.evaluation.saved_results import open_run, saved_results
+from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.coco_images import image_set
 from entitytransfer.evaluators.detection_summary import MAX_DETS
 from entitytransfer.evaluators.entity_errors import judge_entities
 from entitytransfer.evaluators.recall_results import RecallResults
-from entitytransfer.gallery import ImageCounts, totals, write_gallery
 from entitytransfer.heads import EntityHead
-from entitytransfer.loaders import SetSource, open_set
-from entitytransfer.methods import PEER_OPTIONS
 from entitytransfer.predictions import ensure_writable
 from entitytransfer.readers.coco_entities import read_coco_entities
-from entitytransfer.saved_results import open_run, saved_results
-from entitytransfer.scorecard import Score
-from entitytransfer.zeroshot_table import COLUMNS, Run
+from entitytransfer.reports.gallery import ImageCounts, totals, write_gallery
+from entitytransfer.reports.zeroshot_table import COLUMNS, Run
+from entitytransfer.training.loaders import SetSource, open_set
 
 GALLERY = "gallery"
 _ON_CLIPS = "entitytransfer evaluate predicts and scores clips"

@@ -20,7 +20,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from entitytransfer.consistency_report import report_consistency
+    from entitytransfer.reports.consistency import report_consistency
 
     print(report_consistency(arguments.first, arguments.second, pairing=arguments.pairs, json_path=arguments.json))
     return 0

@@ -58,10 +58,10 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from entitytransfer.inputs import FORMATS, PANOPTIC_FORMATS
+    from entitytransfer.jobs.inputs import FORMATS, PANOPTIC_FORMATS
+    from entitytransfer.jobs.options import SegmentOptions
     from entitytransfer.processes import process_device
     from entitytransfer.segment import segment
-    from entitytransfer.segment_options import SegmentOptions
 
     every = frozenset(FORMATS) - (PANOPTIC_FORMATS if arguments.head != "panoptic" else frozenset())
     options = SegmentOptions(

@@ -21,7 +21,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from entitytransfer.stats_report import report_statistics
+    from entitytransfer.reports.stats import report_statistics
 
     settings = dict(arguments.settings)
     print(report_statistics(settings, out_dir=arguments.out, json_path=arguments.json, workers=arguments.workers))

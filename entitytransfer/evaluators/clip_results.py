@@ -9,8 +9,8 @@ import numpy as np
 
 from cropformer import InputError, rle
 from entitytransfer.classes import Classes
-from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample
+from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.evaluators.clip_tracks import found_tracks, true_tracks
 from entitytransfer.evaluators.gathering import SampleRecords
 from entitytransfer.evaluators.panoptic_quality import PAPER_WINDOWS

@@ -1,4 +1,4 @@
-"""Maps of DIS5K: a folder of 8-bit grey PNGs, called like the ground truth; `map_writer` writes one.
+"""Maps of DIS5K: a folder of 8-bit grey PNGs, called like the ground truth; `writers.maps` writes one.
 
 H, W image pixels.
 """

@@ -133,7 +133,7 @@ def index_ytvis(content: dict[str, Any], path: Path) -> YtvisFile:
 def read_ytvis_results(path: Path, truth: YtvisFile) -> YtvisFile:
     """Index a result file for this ground truth: a JSON list of video_id, category_id, score and segmentations.
 
-    `ytvis_writer` writes one.
+    `writers.ytvis` writes one.
 
     Raises:
         InputError: the file is not that, or a prediction is about an unknown video; with file and record.

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cropformer import rle
-from entitytransfer.readers.video_writer import VideoWriter
+from entitytransfer.writers.video import VideoWriter
 
 from .moving_clips import MovingClip, moving_clip
 

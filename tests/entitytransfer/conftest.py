@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 import cropformer
-from entitytransfer.readers.video_writer import VideoWriter
-from entitytransfer.segment_options import SegmentOptions
+from entitytransfer.jobs.options import SegmentOptions
+from entitytransfer.writers.video import VideoWriter
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cropformer import InputError
+from entitytransfer.evaluation.score_task import score
 from entitytransfer.evaluators.segment_tables import SegmentMap, Segments
 from entitytransfer.readers.panoptic_png import colors_of_ids
-from entitytransfer.score_task import score
 
 NUM_CLASSES = 3
 CATEGORIES = [{"id": 10 + number, "name": str(number), "isthing": int(number != 1)} for number in range(NUM_CLASSES)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cropformer import Cut, InputError, draw_scale_jitter, draw_semantic_crop, draw_training_crop
-from entitytransfer.augmentations import Augmentation, label_areas
 from entitytransfer.datasets import coco
+from entitytransfer.training.augmentations import Augmentation, label_areas
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 CROPS = partial(draw_training_crop, short_sides=(64,), max_side=96)

@@ -12,7 +12,7 @@ from cropformer import InputError, Queries, Views, make_clip_views, rle
 from entitytransfer.classes import ENTITY, Classes
 from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead, ClipPanopticHead
 from entitytransfer.heads import EntityHead, InstanceHead, PanopticHead
-from entitytransfer.window_result import WindowResult
+from entitytransfer.tracking.window_result import WindowResult
 
 SIZE_HW = (64, 96)
 CLASSES = Classes(("cat", "dog", "sky", "grass"), (1, 2, 3, 4), (True, True, False, False))

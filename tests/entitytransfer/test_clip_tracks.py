@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cropformer import rle
-from entitytransfer.clip_result import ClipResult
+from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.evaluators.clip_tracks import found_tracks, true_tracks
 from entitytransfer.readers.ytvis_json import (
     annotated_tracks,
@@ -14,7 +14,7 @@ from entitytransfer.readers.ytvis_json import (
     read_ytvis_results,
     read_ytvis_truth,
 )
-from entitytransfer.ytvis_writer import YtvisWriter
+from entitytransfer.writers.ytvis import YtvisWriter
 
 from .clip_evaluator_cases import FILES, clip_of, no_tracks, track_pairs, truth_of_tracks
 

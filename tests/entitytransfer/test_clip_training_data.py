@@ -27,15 +27,15 @@ from cropformer import (
     training_views,
 )
 from entitytransfer.adapter import LabelledMasks
-from entitytransfer.augmentations import Augmentation, label_areas
 from entitytransfer.clip_sample import ClipSample, PseudoClip
-from entitytransfer.clip_training_data import ClipFrames, TrainingClips, cut_clip_example
 from entitytransfer.datasets import coco, uvo, youtube_vis
-from entitytransfer.loaders import DataOptions, SetSource, training_loader, validation_loader
 from entitytransfer.readers.annotation_index import Texts
 from entitytransfer.readers.ytvis_clips import ClipTracks
-from entitytransfer.sampling import BatchSize, Group
-from entitytransfer.training_sets import TrainingSets, open_sets
+from entitytransfer.training.augmentations import Augmentation, label_areas
+from entitytransfer.training.clip_data import ClipFrames, TrainingClips, cut_clip_example
+from entitytransfer.training.loaders import DataOptions, SetSource, training_loader, validation_loader
+from entitytransfer.training.sampling import BatchSize, Group
+from entitytransfer.training.sets import TrainingSets, open_sets
 
 from .clip_trees import make_uvo_tree, make_ytvis_tree
 

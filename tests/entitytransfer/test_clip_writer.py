@@ -14,11 +14,11 @@ from pycocotools import mask as coco_mask
 from cropformer import InputError
 from entitytransfer.classes import ENTITY, Classes
 from entitytransfer.clip_heads import ClipEntityHead, ClipHead, ClipPanopticHead
-from entitytransfer.clip_writer import ClipWriter
 from entitytransfer.readers.panoptic_png import read_id_map
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.segmented_clip import WindowTracks
-from entitytransfer.track_store import TrackStore
+from entitytransfer.tracking.segmented_clip import WindowTracks
+from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.writers.clip import ClipWriter
 
 from .track_windows import SIZE_HW, STRIPE, frame_of, window_of
 

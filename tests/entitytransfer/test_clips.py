@@ -21,13 +21,13 @@ from cropformer import InputError
 from entitytransfer.classes import ENTITY, Classes
 from entitytransfer.cli import main
 from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead, ClipPanopticHead
-from entitytransfer.clips import clip_segmenter
 from entitytransfer.demo import CLIP
+from entitytransfer.jobs.clips import clip_segmenter
+from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.readers.panoptic_png import read_id_map
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.readers.video_writer import VideoWriter
 from entitytransfer.segment import segment
-from entitytransfer.segment_options import SegmentOptions
+from entitytransfer.writers.video import VideoWriter
 
 ROOT = Path(__file__).parents[2]
 OUTPUTS = ("loop_overlay.mp4", "loop_ids", "loop_ytvis.json")
@@ -150,7 +150,7 @@ def test_the_manifest_is_right_at_every_moment(options, clips, monkeypatch):
         return predict(*arguments, **named)
 
     monkeypatch.setattr(cropformer.ClipPredictor, "predict", watched)
-    monkeypatch.setattr("entitytransfer.manifest._INTERVAL_S", 0)
+    monkeypatch.setattr("entitytransfer.jobs.manifest._INTERVAL_S", 0)
     segment([clips], replace(options, window=3))
     waiting = ("waiting", None)
     assert states[:3] == [[waiting] * 3, [("running", 3), waiting, waiting], [("running", 5), waiting, waiting]]
@@ -218,7 +218,7 @@ def test_a_photo_cannot_take_the_name_of_the_manifest(options, clip_file, photo_
 _KILLED = """
 import os, signal, sys
 from entitytransfer.cli import main
-from entitytransfer.track_store import TrackStore
+from entitytransfer.tracking.track_store import TrackStore
 append = TrackStore.append
 def append_and_die(store, window):
     append(store, window)
@@ -275,7 +275,7 @@ def test_a_run_that_was_stopped_goes_on_although_an_earlier_one_left_files(optio
     segment([clip_file], options)
     before = everything(options.out_dir)
     later = replace(options, start_frame=2)
-    monkeypatch.setattr("entitytransfer.clip_writer.ClipWriter.write", lambda *_: 1 / 0)
+    monkeypatch.setattr("entitytransfer.writers.clip.ClipWriter.write", lambda *_: 1 / 0)
     assert len(segment([clip_file], later).errors) == 1
     monkeypatch.undo()
     assert {path: everything(options.out_dir)[path] for path in before if path.name != "manifest.json"}.items() <= (
@@ -287,7 +287,7 @@ def test_a_run_that_was_stopped_goes_on_although_an_earlier_one_left_files(optio
 
 
 def test_going_on_with_other_options_is_refused(options, clip_file, monkeypatch):
-    monkeypatch.setattr("entitytransfer.clip_writer.ClipWriter.write", lambda *_: 1 / 0)
+    monkeypatch.setattr("entitytransfer.writers.clip.ClipWriter.write", lambda *_: 1 / 0)
     segment([clip_file], options)
     monkeypatch.undo()
     (error,) = segment([clip_file], replace(options, resume=True, overlap=2)).errors

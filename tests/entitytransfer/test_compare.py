@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from cropformer import InputError
-from entitytransfer.bootstrap import percentile_intervals
 from entitytransfer.cli import main
 from entitytransfer.compare import Gain, compare
 from entitytransfer.evaluate import evaluate
-from entitytransfer.evaluate_options import EvaluateOptions
-from entitytransfer.loaders import SetSource, open_set
-from entitytransfer.saved_results import open_run, saved_results
+from entitytransfer.evaluation.bootstrap import percentile_intervals
+from entitytransfer.evaluation.options import EvaluateOptions
+from entitytransfer.evaluation.saved_results import open_run, saved_results
+from entitytransfer.training.loaders import SetSource, open_set
 
 from .fixture_sets import NAME, Oracle, adapter, make_photos
 

@@ -10,7 +10,7 @@ import pytest
 from entitytransfer import demo as demo_module
 from entitytransfer.cli import main
 from entitytransfer.demo import CLIP, CREDITS, PHOTO
-from entitytransfer.inputs import Job
+from entitytransfer.jobs.inputs import Job
 from entitytransfer.readers.video import VideoReader
 
 

@@ -11,8 +11,8 @@ import entitytransfer
 from cropformer import InputError
 from entitytransfer.datasets import dis5k, open_adapter
 from entitytransfer.doctor import is_healthy
-from entitytransfer.map_writer import MapWriter
 from entitytransfer.readers.grey_maps import list_maps
+from entitytransfer.writers.maps import MapWriter
 
 from .zero_shot_checks import DATA, save_pixels, told
 from .zero_shot_trees import DIS5K_SPLITS, make_dis5k_tree

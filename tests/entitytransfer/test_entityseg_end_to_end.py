@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from entitytransfer.cli import main
-from entitytransfer.engine import last_checkpoint, steps_behind
+from entitytransfer.training.engine import last_checkpoint, steps_behind
 
 from .entityseg_tree import make_entityseg_tree
 

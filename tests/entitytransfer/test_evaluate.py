@@ -18,11 +18,11 @@ from entitytransfer.cli import main
 from entitytransfer.config import composed
 from entitytransfer.datasets import coco
 from entitytransfer.evaluate import describe_set, evaluate, table
-from entitytransfer.evaluate_options import EvaluateOptions
+from entitytransfer.evaluation.options import EvaluateOptions
 from entitytransfer.heads import EntityHead
-from entitytransfer.loaders import SetSource
 from entitytransfer.processes import process_device
 from entitytransfer.tasks import task_adapter
+from entitytransfer.training.loaders import SetSource
 
 from .entityseg_tree import make_entityseg_tree
 from .fixture_sets import NAME as FIXTURES

@@ -11,8 +11,8 @@ import pytest
 
 from cropformer import Entities, InputError
 from entitytransfer.adapter import Evaluator
-from entitytransfer.bootstrap import percentile_intervals
 from entitytransfer.classes import Classes
+from entitytransfer.evaluation.bootstrap import percentile_intervals
 from entitytransfer.evaluators import gathering
 from entitytransfer.evaluators.average_precision import AveragePrecision
 from entitytransfer.evaluators.dichotomous_results import DichotomousResults

@@ -9,11 +9,11 @@ import yaml
 
 import cropformer
 from cropformer import EntityTraining, HubFile, InputError
-from entitytransfer.adaptation import Adaptation
 from entitytransfer.cli import main
 from entitytransfer.config import run_finetune, run_pretrain
-from entitytransfer.engine import last_checkpoint, steps_behind
-from entitytransfer.init_weights import named_weights
+from entitytransfer.training.adaptation import Adaptation
+from entitytransfer.training.engine import last_checkpoint, steps_behind
+from entitytransfer.training.init_weights import named_weights
 
 from .coco_tree import make_coco_tree
 from .finetuning import LOCAL, RECIPES, SMALL, check_recipe, finetune

@@ -12,8 +12,8 @@ import cropformer
 from cropformer import EntityTraining, InputError, with_association
 from entitytransfer.cli import main
 from entitytransfer.config import run_finetune
-from entitytransfer.engine import last_checkpoint, steps_behind
-from entitytransfer.init_weights import named_weights
+from entitytransfer.training.engine import last_checkpoint, steps_behind
+from entitytransfer.training.init_weights import named_weights
 
 from .clip_trees import make_uvo_tree
 from .coco_tree import make_coco_tree

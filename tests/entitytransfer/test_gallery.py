@@ -14,7 +14,7 @@ from entitytransfer.adapter import Sample
 from entitytransfer.datasets import coco
 from entitytransfer.evaluators.coco_images import image_set
 from entitytransfer.evaluators.entity_errors import judge_entities
-from entitytransfer.gallery import MAX_SIDE, ImageCounts, best_and_worst, write_gallery
+from entitytransfer.reports.gallery import MAX_SIDE, ImageCounts, best_and_worst, write_gallery
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 TITLE, PROTOCOL = "Recall on <LVIS> & co", "masks  <b>all</b>"

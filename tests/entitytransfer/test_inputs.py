@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from entitytransfer.inputs import FORMATS, Job, find_jobs
+from entitytransfer.jobs.inputs import FORMATS, Job, find_jobs
 
 from .video_clips import grey_frame, write_clip
 

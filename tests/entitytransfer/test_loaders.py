@@ -12,12 +12,12 @@ import torch
 
 from cropformer import InputError, TestSettings, TrainingBatch
 from cropformer.backbones.resnet import ResNet
-from entitytransfer import loaders
 from entitytransfer.adapter import SampleSet
 from entitytransfer.classes import ENTITY
 from entitytransfer.datasets import coco
-from entitytransfer.loaders import DataOptions, SetSource, open_set, training_loader, validation_loader
-from entitytransfer.sampling import BatchSize
+from entitytransfer.training import loaders
+from entitytransfer.training.loaders import DataOptions, SetSource, open_set, training_loader, validation_loader
+from entitytransfer.training.sampling import BatchSize
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 SETTINGS = TestSettings(short_side=64, max_side=96, crops=0)

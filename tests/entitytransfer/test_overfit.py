@@ -9,11 +9,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cropformer import Optimisation, SetLoss, TestSettings, named_architecture
-from entitytransfer.engine import LoopOptions
-from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.pretrain import pretrain
-from entitytransfer.sampling import BatchSize
-from entitytransfer.training_run import TrainingRun
+from entitytransfer.training.engine import LoopOptions
+from entitytransfer.training.loaders import DataOptions, SetSource
+from entitytransfer.training.run import TrainingRun
+from entitytransfer.training.sampling import BatchSize
 
 PHOTOS = Path(__file__).parents[1] / "data" / "coco_tiny"
 LEAST_AREA = 1000  # pixels of 240x160; for less, a CPU would need larger inputs than it has time for

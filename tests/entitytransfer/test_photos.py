@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 import cropformer
-from entitytransfer import photos as photos_module
-from entitytransfer.inputs import Job
-from entitytransfer.photos import batches, canvas_of, segment_images
-from entitytransfer.segment_options import SegmentOptions
+from entitytransfer.jobs import photos as photos_module
+from entitytransfer.jobs.inputs import Job
+from entitytransfer.jobs.options import SegmentOptions
+from entitytransfer.jobs.photos import batches, canvas_of, segment_images
 
 
 def names_in_batches(model, jobs: list[Job], *, size: int) -> list[str]:

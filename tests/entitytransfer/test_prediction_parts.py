@@ -8,8 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from cropformer import Entities, InputError
-from entitytransfer import prediction_parts
-from entitytransfer.prediction_parts import PredictionPart, missing_shards, read_results
+from entitytransfer.evaluation import prediction_parts
+from entitytransfer.evaluation.prediction_parts import PredictionPart, missing_shards, read_results
 
 from .evaluator_cases import sample_of, truth_of
 

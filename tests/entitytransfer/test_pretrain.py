@@ -14,11 +14,11 @@ from cropformer import Architecture, InputError, JobError, Optimisation, SetLoss
 from cropformer.architecture import ResNetNumbers
 from entitytransfer.commands.reporting import report
 from entitytransfer.config import run_pretrain
-from entitytransfer.engine import LoopOptions, last_checkpoint, steps_behind
-from entitytransfer.loaders import DataOptions, SetSource, open_set, validation_loader
 from entitytransfer.pretrain import pretrain
-from entitytransfer.sampling import BatchSize
-from entitytransfer.training_run import TrainingRun
+from entitytransfer.training.engine import LoopOptions, last_checkpoint, steps_behind
+from entitytransfer.training.loaders import DataOptions, SetSource, open_set, validation_loader
+from entitytransfer.training.run import TrainingRun
+from entitytransfer.training.sampling import BatchSize
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 SETTINGS = TestSettings(short_side=64, max_side=96, crops=0, min_score=0.1)

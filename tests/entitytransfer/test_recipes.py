@@ -10,8 +10,8 @@ import torch
 import cropformer
 from cropformer import InputError
 from entitytransfer.config import composed, data_options, model_architecture, run_pretrain, step_count
-from entitytransfer.loaders import SetSource
-from entitytransfer.sampling import BatchSize
+from entitytransfer.training.loaders import SetSource
+from entitytransfer.training.sampling import BatchSize
 
 from .entityseg_tree import make_entityseg_tree
 

@@ -12,17 +12,17 @@ from PIL import Image
 
 import cropformer
 from cropformer import Entities, InputError
-from entitytransfer import prediction_parts
 from entitytransfer.adapter import Sample
 from entitytransfer.classes import Classes
 from entitytransfer.cli import main
 from entitytransfer.config import composed, evaluation_source
 from entitytransfer.datasets import ade20k
 from entitytransfer.evaluate import evaluate
-from entitytransfer.evaluate_options import EvaluateOptions
-from entitytransfer.loaders import SetSource, open_set
-from entitytransfer.result_files import check_task, write_result_files
-from entitytransfer.score_task import score_task
+from entitytransfer.evaluation import prediction_parts
+from entitytransfer.evaluation.options import EvaluateOptions
+from entitytransfer.evaluation.score_task import score_task
+from entitytransfer.training.loaders import SetSource, open_set
+from entitytransfer.writers.result_files import check_task, write_result_files
 
 from .ade20k_tree import make_ade20k_tree
 from .coco_tree import make_coco_tree

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import cropformer
-from entitytransfer.engine import last_checkpoint, steps_behind
+from entitytransfer.training.engine import last_checkpoint, steps_behind
 
 from . import tiny_run
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cropformer import InputError
-from entitytransfer.run_record import git_state, machine, save_run_record
+from entitytransfer.training.run_record import git_state, machine, save_run_record
 
 
 def git(folder: Path, *arguments: str) -> str:

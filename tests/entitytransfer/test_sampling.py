@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cropformer import InputError
-from entitytransfer.sampling import BatchSize, EpochOrder, Group, Steps, WeightedOrder
+from entitytransfer.training.sampling import BatchSize, EpochOrder, Group, Steps, WeightedOrder
 
 PORTRAIT = np.array([False, True, False] * 4 + [True] * 3)  # 8 landscape images and 7 portrait ones
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 import cropformer
 from entitytransfer import segment as segment_module
-from entitytransfer.clip_writer import ClipWriter
-from entitytransfer.inputs import find_jobs
-from entitytransfer.readers.video_writer import VideoWriter
+from entitytransfer.jobs.inputs import find_jobs
+from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.segment import JobError, segment
-from entitytransfer.segment_options import SegmentOptions
+from entitytransfer.writers.clip import ClipWriter
+from entitytransfer.writers.video import VideoWriter
 
 
 def changed(options: SegmentOptions, **changes: object) -> SegmentOptions:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from entitytransfer.cli import main
-from entitytransfer.inputs import Job
-from entitytransfer.manifest import Manifest
+from entitytransfer.jobs.inputs import Job
+from entitytransfer.jobs.manifest import Manifest
+from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.segment import segment
-from entitytransfer.segment_options import SegmentOptions
-from entitytransfer.track_store import TrackStore, is_in_use
+from entitytransfer.tracking.track_store import TrackStore, is_in_use
 
 
 def states(options: SegmentOptions) -> list[tuple[str, str]]:

@@ -9,11 +9,11 @@ import torch
 import cropformer
 from cropformer import InputError, Optimisation, SetLoss, TestSettings, with_association
 from cropformer.checkpoint import save_official
-from entitytransfer.engine import LoopOptions
-from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.pretrain import pretrain
-from entitytransfer.sampling import BatchSize
-from entitytransfer.training_run import TrainingRun
+from entitytransfer.training.engine import LoopOptions
+from entitytransfer.training.loaders import DataOptions, SetSource
+from entitytransfer.training.run import TrainingRun
+from entitytransfer.training.sampling import BatchSize
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from cropformer import InputError, rle
-from entitytransfer import track_store
 from entitytransfer.classes import ENTITY, Classes
 from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead
-from entitytransfer.segmented_clip import WindowTracks
-from entitytransfer.track_store import StoredTrack, TrackStore
+from entitytransfer.tracking import track_store
+from entitytransfer.tracking.segmented_clip import WindowTracks
+from entitytransfer.tracking.track_store import StoredTrack, TrackStore
 from entitytransfer.tracklets import FrameResult
 
 from .track_windows import frame_of, window_of

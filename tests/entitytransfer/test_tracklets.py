@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cropformer import Entities
+from entitytransfer.tracking.window_result import WindowResult, gather_window
 from entitytransfer.tracklets import Linker, LinkRules
-from entitytransfer.window_result import WindowResult, gather_window
 
 SIZE_HW = (40, 60)
 RED, GREEN, BLUE = np.eye(3, dtype=np.float32)

@@ -14,10 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from cropformer import Entities, InputError
-from entitytransfer import training_progress
 from entitytransfer.datasets import coco
-from entitytransfer.image_grids import ImageGrids, side_by_side
-from entitytransfer.training_progress import Forecast, ProgressLines
+from entitytransfer.training import progress as training_progress
+from entitytransfer.training.image_grids import ImageGrids, side_by_side
+from entitytransfer.training.progress import Forecast, ProgressLines
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 

@@ -15,12 +15,12 @@ from cropformer import Cut, InputError, TrainingCrop, draw_scale_jitter, draw_tr
 from cropformer.backbones.resnet import ResNet
 from cropformer.views import crop_places, view_boxes
 from entitytransfer.adapter import LabelledMasks, Sample
-from entitytransfer.augmentations import Augmentation
 from entitytransfer.datasets import coco
-from entitytransfer.feature_cache import CachedSamples, FeatureStore
 from entitytransfer.readers.coco_json import read_coco
-from entitytransfer.sampling import Group
-from entitytransfer.training_data import TrainingSamples, ValidationSamples, cut_example
+from entitytransfer.training.augmentations import Augmentation
+from entitytransfer.training.data import TrainingSamples, ValidationSamples, cut_example
+from entitytransfer.training.feature_cache import CachedSamples, FeatureStore
+from entitytransfer.training.sampling import Group
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"
 

@@ -16,12 +16,12 @@ from entitytransfer.classes import ENTITY
 from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead, ClipPanopticHead
 from entitytransfer.clip_sample import ClipSample
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.readers.video_writer import VideoWriter
-from entitytransfer.segmented_clip import WindowTracks
-from entitytransfer.track_store import TrackStore
+from entitytransfer.tracking.segmented_clip import WindowTracks
+from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.tracking.window_result import WindowResult, gather_window
 from entitytransfer.tracklets import FrameResult
 from entitytransfer.video import VideoSegmenter
-from entitytransfer.window_result import WindowResult, gather_window
+from entitytransfer.writers.video import VideoWriter
 
 from .video_clips import write_groups
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from cropformer import InputError
+from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.readers.video import VideoReader
 from entitytransfer.segment import segment
-from entitytransfer.segment_options import SegmentOptions
 
 from .video_clips import cut_off, grey_frame, index_of, remux, set_display_matrix, write_clip, write_groups, zero_middle
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cropformer import IMAGE_SUFFIXES, InputError
 from entitytransfer.readers.video import VIDEO_SUFFIXES, VideoReader
-from entitytransfer.readers.video_writer import VideoWriter
+from entitytransfer.writers.video import VideoWriter
 
 from .video_clips import (
     UPRIGHT,

@@ -9,7 +9,7 @@ import pytest
 
 from cropformer import InputError
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.readers.video_writer import VideoWriter
+from entitytransfer.writers.video import VideoWriter
 
 from .video_clips import cut_off
 

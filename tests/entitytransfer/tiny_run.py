@@ -15,11 +15,11 @@ import torch
 
 from cropformer import Architecture, EntityTraining, Optimisation, SetLoss, TestSettings
 from cropformer.architecture import SwinNumbers
-from entitytransfer.engine import LoopOptions
-from entitytransfer.loaders import DataOptions, SetSource
 from entitytransfer.pretrain import pretrain
-from entitytransfer.sampling import BatchSize
-from entitytransfer.training_run import TrainingRun
+from entitytransfer.training.engine import LoopOptions
+from entitytransfer.training.loaders import DataOptions, SetSource
+from entitytransfer.training.run import TrainingRun
+from entitytransfer.training.sampling import BatchSize
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "tests" / "data" / "coco_tiny"

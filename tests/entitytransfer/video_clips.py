@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from entitytransfer.readers.video_writer import VideoWriter
+from entitytransfer.writers.video import VideoWriter
 
 SIZE_HW = (48, 64)
 UPRIGHT = (1, 0, 0, 1)

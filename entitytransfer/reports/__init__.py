@@ -1,0 +1,1 @@
+"""Reports: numbers as tables, plots and pages for people."""

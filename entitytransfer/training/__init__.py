@@ -1,0 +1,1 @@
+"""Training: sets to batches, Lightning's loop over them, and what a run shows and records."""
