@@ -20,7 +20,7 @@ demo: $(READY)  ## segment the bundled photo and clip into demo_output/index.htm
 	$(BIN)/entitytransfer demo
 
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .

@@ -29,6 +29,10 @@ AP_1000, UVO_30 = (
     {"task": task, "units": units, "contender": "ours"} for task, units in (("entity", "1000"), ("uvo", "30"))
 )
 MEMORY_1000, MEMORY_40 = ({"task": task, "units": units} for task, units in (("entity", "1000"), ("uvo", "40")))
+CROPS, NO_CROPS, PEER = (
+    {"model": "swin_t", "against": against, "contender": "ours"}
+    for against in ("photos, 4 crops", "photos, no crops", "transformers")
+)
 MAPS, HCE = ({"case": case, "contender": "ours"} for case in ("maps", "hce"))
 TARGETS = (
     Target("1200x1800, Swin-T, 5 views, against published: CPU time", "inference", PHOTO, "cpu_s_ratio", 2.5),
@@ -65,6 +69,17 @@ TARGETS = (
     Target("VPQ and STQ, against reading every window: CPU time", "scoring_video_panoptic", OURS, "cpu_s_ratio", 15),
     Target("five map measures, 2048x1536, against the plain way: CPU time", "scoring_maps", MAPS, "cpu_s_ratio", 1),
     Target("HCE, 2048x1536, against the plain way: CPU time", "scoring_maps", HCE, "cpu_s_ratio", 1),
+    Target("clip 640x360, Swin-T, windows of 4, against photos: CPU time", "video_peers", CROPS, "cpu_s_ratio", 1.5),
+    Target("the same, against photos without crops: CPU time", "video_peers", NO_CROPS, "cpu_s_ratio", 1.5),
+    Target("the same, against Mask2Former of transformers by frame: CPU time", "video_peers", PEER, "cpu_s_ratio", 1.5),
+    Target(
+        "peak memory of a clip from 100 to 5,000 frames",
+        "video_memory",
+        {"frames": "5000"},
+        "peak_growth",
+        1.05,
+        at_least=False,
+    ),
     Target("peak memory from 12 to 50 MP, in id maps' growth", "memory", LARGE, "growth", 4.2, at_least=False),
 )
 SECTIONS = (
@@ -78,6 +93,9 @@ SECTIONS = (
     Section("deformable_attention_cuda", "deformable_attention_cuda"),
     Section("fusion", "fusion"),
     Section("memory", "memory"),
+    Section("video", "video"),
+    Section("video_peers", "video_peers"),
+    Section("video_memory", "video_memory"),
     Section("training", "training"),
     Section("training_cuda", "training_cuda"),
     Section("loader", "loader"),

@@ -230,7 +230,8 @@ main(sys.argv[1:])
 
 
 def start(*command: str | Path, script: tuple[str, ...] = ("-m", "entitytransfer")) -> subprocess.Popen:
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # As many threads as here: sums of another number of parts are rounded in another way.
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen([sys.executable, *script, *map(str, command)], cwd=ROOT, env=variables)
 
 
