@@ -19,6 +19,7 @@ NAMES = ("174400f744", "38b17acbcc", "2c6437e89e", "8e483735b0", "652295717d", "
 YTVIS_NAMES = {"person": "person", "refrigerator": "truck"}
 YTVIS_STEP, VIPSEG_STEP, SPARSE_STEP = 5, 6, 2  # from one frame to the next in the names of files
 YTIDS = tuple(f"-{name[:9]}_" for name in NAMES)
+VIPSEG_SIZE_HW = (48, 64)
 VIPSEG_NAMES = tuple(f"{number * 37}_{name}" for number, name in enumerate(NAMES, start=2))
 VIPSEG_STUFF = {
     "sky-other-merged": "sky",

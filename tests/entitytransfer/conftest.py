@@ -1,14 +1,19 @@
-"""Fixtures of the commands: weights on disk that need milliseconds, a photo file and a clip file."""
+"""Fixtures of several tests: weights on disk that need milliseconds, a photo file, a clip file, trees of datasets."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import cropformer
 from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.writers.video import VideoWriter
+
+from .clip_trees import VIPSEG_SIZE_HW, make_vipseg_tree
 
 
 @pytest.fixture
@@ -43,3 +48,44 @@ def clip_file(tmp_path: Path, photo: np.ndarray) -> Path:
         for index in range(6):
             video.write(np.ascontiguousarray(photo[20:68, 4 * index : 4 * index + 64]))
     return path
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class TreeCase(Protocol):
+    """A case of a test of many datasets."""
+
+    name: str
+    make: Callable[[Path], Path]
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory) -> Callable[[TreeCase], Path]:
+    """The tree of a case, made once for all that are alike."""
+    made: dict[Callable, Path] = {}
+
+    def tree(case: TreeCase) -> Path:
+        if case.make not in made:
+            made[case.make] = case.make(tmp_path_factory.mktemp(case.name))
+        return made[case.make]
+
+    return tree
+
+
+@pytest.fixture
+def vipseg_tree(tmp_path: Path) -> Path:
+    """The folder of a small VIPSeg."""
+    return make_vipseg_tree(tmp_path, size_hw=VIPSEG_SIZE_HW)
+
+
+@pytest.fixture
+def vipseg_home(vipseg_tree: Path) -> Path:
+    """The small VIPSeg as it is downloaded."""
+    return vipseg_tree / "VIPSeg"

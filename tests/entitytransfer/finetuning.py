@@ -16,7 +16,12 @@ from .clip_trees import make_uvo_tree, make_vipseg_tree, make_ytvis_tree
 from .coco_tree import make_coco_tree
 from .zero_shot_trees import make_dis5k_tree
 
+
 # Recipe → how its tree is made, and the metric of its paper's table.
+class PowerCut(Exception):
+    """Ends a run in the middle."""
+
+
 RECIPES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "ade20k_semantic": (make_ade20k_tree, "mIoU"),
     "ade20k_instance": (make_ade20k_tree, "AP"),

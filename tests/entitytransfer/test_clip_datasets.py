@@ -1,7 +1,6 @@
 """The contract of ``test_datasets`` for the files in datasets/ whose samples are clips."""
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,19 +44,6 @@ CASES = [
 
 def test_every_dataset_is_held_to_the_contract():
     assert {case.name for case in CASES + IMAGE_CASES} == {path.stem for path in FOLDER.glob("[!_]*.py")}
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory) -> Callable[[Case], Path]:
-    """The tree of a case, made once for all that are alike."""
-    made: dict[Callable, Path] = {}
-
-    def tree(case: Case) -> Path:
-        if case.make not in made:
-            made[case.make] = case.make(tmp_path_factory.mktemp(case.name))
-        return made[case.make]
-
-    return tree
 
 
 @pytest.fixture(params=CASES, ids=str)

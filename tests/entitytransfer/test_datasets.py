@@ -96,19 +96,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory) -> Callable[[Case], Path]:
-    """The tree of a case, made once for all that are alike."""
-    made: dict[Callable, Path] = {}
-
-    def tree(case: Case) -> Path:
-        if case.make not in made:
-            made[case.make] = case.make(tmp_path_factory.mktemp(case.name))
-        return made[case.make]
-
-    return tree
-
-
 @pytest.fixture(params=CASES, ids=str)
 def case(request) -> Case:
     return request.param

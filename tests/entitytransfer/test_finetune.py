@@ -16,7 +16,7 @@ from entitytransfer.training.engine import last_checkpoint, steps_behind
 from entitytransfer.training.init_weights import named_weights
 
 from .coco_tree import make_coco_tree
-from .finetuning import LOCAL, RECIPES, SMALL, check_recipe, finetune
+from .finetuning import LOCAL, RECIPES, SMALL, PowerCut, check_recipe, finetune
 
 
 @pytest.fixture(scope="module")
@@ -201,19 +201,6 @@ def test_a_part_that_no_model_has():
 
 
 # --- the run
-
-
-class PowerCut(Exception):
-    """Ends a run in the middle."""
-
-
-@pytest.fixture
-def one_thread():
-    """Sums in one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -17,7 +17,7 @@ from entitytransfer.training.init_weights import named_weights
 
 from .clip_trees import make_uvo_tree
 from .coco_tree import make_coco_tree
-from .finetuning import CLIP_RECIPES, LOCAL, SMALL, check_recipe, evaluate, finetune, logged
+from .finetuning import CLIP_RECIPES, LOCAL, SMALL, PowerCut, check_recipe, evaluate, finetune, logged
 
 RECIPE_BASES = Path(__file__).parents[2] / "configs" / "recipe" / "base"
 JOINT = re.compile(r'"(data\.sets=[^"]*)"')  # as one types it
@@ -144,19 +144,6 @@ def test_settings_that_make_no_sense_for_clips_are_one_sentence(overrides, messa
 
 
 # --- the run
-
-
-class PowerCut(Exception):
-    """Ends a run in the middle."""
-
-
-@pytest.fixture
-def one_thread():
-    """Sums in one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")

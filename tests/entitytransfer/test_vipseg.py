@@ -17,23 +17,12 @@ from entitytransfer.evaluation.score_task import score
 from entitytransfer.readers.vipseg_codes import category_of_segment, read_categories, read_codes, segments_of_codes
 from entitytransfer.writers.panoptic import VipsegWriter
 
-from .clip_trees import VIPSEG_NAMES, make_vipseg_tree
+from .clip_trees import VIPSEG_NAMES, VIPSEG_SIZE_HW
 from .moving_clips import moving_clip
 
 OFFICIAL = Path(__file__).parents[1] / "data" / "metrics" / "vipseg"
 VAL = "panoptic_gt_VIPSeg_val.json"
 WALL, CEILING, DOOR, LADDER = 0, 1, 2, 4
-SIZE_HW = (48, 64)
-
-
-@pytest.fixture
-def tree(tmp_path) -> Path:
-    return make_vipseg_tree(tmp_path, size_hw=SIZE_HW)
-
-
-@pytest.fixture
-def home(tree) -> Path:
-    return tree / "VIPSeg"
 
 
 @pytest.fixture(scope="module")
@@ -104,22 +93,22 @@ def test_a_code_of_no_class_is_refused(tmp_path):
         (lambda listed: listed[4].update(color=[1, 2]), "category 4: 'color' must be red, green and blue"),
     ],
 )
-def test_other_categories_are_refused(tree, home, change, sentence):
-    edit(home / "panoVIPSeg_categories.json", change)
+def test_other_categories_are_refused(vipseg_tree, vipseg_home, change, sentence):
+    edit(vipseg_home / "panoVIPSeg_categories.json", change)
     with pytest.raises(InputError, match=sentence):
-        vipseg.read(tree)
-    assert any(finding.level == "broken" and sentence in finding.what for finding in vipseg.examine(tree))
+        vipseg.read(vipseg_tree)
+    assert any(finding.level == "broken" and sentence in finding.what for finding in vipseg.examine(vipseg_tree))
 
 
 # --- reading
 
 
-def test_raw_clips_are_what_was_written(tree):
-    samples = vipseg.read(tree)
+def test_raw_clips_are_what_was_written(vipseg_tree):
+    samples = vipseg.read(vipseg_tree)
     assert len(samples.classes) == 124 and sum(samples.classes.is_thing) == 58
     assert [clip.clip_id for clip in samples] == [VIPSEG_NAMES[1], VIPSEG_NAMES[0]]  # by name
-    clip, written = samples[0], moving_clip(1, frames=6, size_hw=SIZE_HW)
-    assert (clip.size_hw, clip.exhaustive, clip.annotated) == (SIZE_HW, True, None)
+    clip, written = samples[0], moving_clip(1, frames=6, size_hw=VIPSEG_SIZE_HW)
+    assert (clip.size_hw, clip.exhaustive, clip.annotated) == (VIPSEG_SIZE_HW, True, None)
     assert [path.name for path in clip.frame_paths[:2]] == ["00000000.jpg", "00000006.jpg"]
     names = [samples.classes.names[label] for label in clip.labels()]
     assert names.count("person") == 2 and names.count("refrigerator") == 1
@@ -130,15 +119,15 @@ def test_raw_clips_are_what_was_written(tree):
         assert {mask.tobytes() for mask in masks[things]} == {mask.tobytes() for mask in written.tracks[frame]}
 
 
-def test_stuff_of_a_class_is_one_region_and_a_thing_one_for_each_code(tree, home):
-    (video,) = vipseg.read(tree, split="val")
-    for number, path in enumerate(sorted((home / "panomasks" / video.clip_id).iterdir())):
-        codes = np.zeros(SIZE_HW, dtype=np.uint16)
+def test_stuff_of_a_class_is_one_region_and_a_thing_one_for_each_code(vipseg_tree, vipseg_home):
+    (video,) = vipseg.read(vipseg_tree, split="val")
+    for number, path in enumerate(sorted((vipseg_home / "panomasks" / video.clip_id).iterdir())):
+        codes = np.zeros(VIPSEG_SIZE_HW, dtype=np.uint16)
         codes[:8], codes[8:16], codes[16:24] = CEILING + 1, (CEILING + 1) * 100 + 7, DOOR + 1
         if number:
             codes[24:32] = (DOOR + 1) * 100
         Image.fromarray(codes).save(path)
-    truth = vipseg.read(tree, split="val")[0].truth()
+    truth = vipseg.read(vipseg_tree, split="val")[0].truth()
     assert truth.category_ids.tolist() == truth.labels.tolist() == [CEILING, DOOR, DOOR]
     assert truth.areas.tolist() == [[16 * 64] * 6, [8 * 64] * 6, [0] + [8 * 64] * 5]
     assert [one is None for one in truth.rles[2]] == [True] + [False] * 5
@@ -175,18 +164,18 @@ def test_areas_and_crowds_are_those_of_the_file(tmp_path):
     assert len(clip.labels()) == len(clip.frame_rles(0)) == len(first.rles) - 1
 
 
-def test_labels_are_all_alike_where_everything_is_an_entity(prepared, tree):
-    for root in (prepared, tree):
+def test_labels_are_all_alike_where_everything_is_an_entity(prepared, vipseg_tree):
+    for root in (prepared, vipseg_tree):
         samples = vipseg.read(root, split="val", task="entity")
         assert samples.classes == ENTITY and not samples[0].labels().any()
         assert samples[0].truth().category_ids.any()
 
 
-def test_clips_of_test_have_no_annotation(tree):
-    assert list(vipseg.prepare(tree))
-    (clip,) = vipseg.read(tree, split="test")
+def test_clips_of_test_have_no_annotation(vipseg_tree):
+    assert list(vipseg.prepare(vipseg_tree))
+    (clip,) = vipseg.read(vipseg_tree, split="test")
     assert clip.annotated == () and clip.labels().shape == (0,) and clip.frame_rles(0) == []
-    assert clip.truth().areas.shape == (0, 6) and clip.read_frame(5).shape == (*SIZE_HW, 3)
+    assert clip.truth().areas.shape == (0, 6) and clip.read_frame(5).shape == (*VIPSEG_SIZE_HW, 3)
 
 
 @pytest.mark.parametrize("inner", ["", "VIPSeg", "VIPSeg/VIPSeg_720P"])
@@ -196,11 +185,11 @@ def test_the_root_is_any_of_the_folders(prepared, inner):
 
 
 @pytest.mark.parametrize("options", [{"split": "valid"}, {"task": "instance"}])
-def test_choices_that_do_not_exist(tree, options):
+def test_choices_that_do_not_exist(vipseg_tree, options):
     with pytest.raises(InputError, match=next(iter(options.values()))):
-        vipseg.read(tree, **options)
+        vipseg.read(vipseg_tree, **options)
     with pytest.raises(InputError, match="test"):
-        list(vipseg.prepare(tree, split="test"))
+        list(vipseg.prepare(vipseg_tree, split="test"))
 
 
 def remove_map(home: Path, video: str) -> None:
@@ -223,12 +212,12 @@ def remove_video(home: Path, video: str) -> None:
         (remove_video, "no frame in"),
     ],
 )
-def test_incomplete_raw_files_are_refused(tree, home, damage, sentence):
-    damage(home, VIPSEG_NAMES[2])
+def test_incomplete_raw_files_are_refused(vipseg_tree, vipseg_home, damage, sentence):
+    damage(vipseg_home, VIPSEG_NAMES[2])
     with pytest.raises(InputError, match=f"1 of 1 videos, such as {VIPSEG_NAMES[2]}, have {sentence}"):
-        vipseg.read(tree, split="val")
+        vipseg.read(vipseg_tree, split="val")
     with pytest.raises(InputError, match=sentence):
-        list(vipseg.prepare(tree, split="val"))
+        list(vipseg.prepare(vipseg_tree, split="val"))
 
 
 def change_size(content):
@@ -259,10 +248,10 @@ def test_damaged_prepared_files_are_refused_and_found(tmp_path, spoil, sentence)
     assert not is_healthy(vipseg.examine(tmp_path / "vipseg", split="val"))
 
 
-def test_a_map_of_another_size_is_refused(tree, home):
-    path = sorted((home / "panomasks" / VIPSEG_NAMES[2]).iterdir())[1]
+def test_a_map_of_another_size_is_refused(vipseg_tree, vipseg_home):
+    path = sorted((vipseg_home / "panomasks" / VIPSEG_NAMES[2]).iterdir())[1]
     save_codes(path, [[1, 2]])
-    clip = vipseg.read(tree, split="val")[0]
+    clip = vipseg.read(vipseg_tree, split="val")[0]
     with pytest.raises(InputError, match=rf"{path.name} has height and width \(1, 2\) but its clip \(48, 64\)"):
         clip.labels()
 
@@ -290,9 +279,9 @@ def test_its_own_tracks_score_one(tmp_path):
     assert set(metrics.values()) == {1.0}
 
 
-def test_what_is_prepared_can_be_scored_with_raw_tracks(tree, home, tmp_path):
-    samples = vipseg.read(tree, split="val")
-    assert list(vipseg.prepare(tree, split="val"))
-    write_truth(vipseg.read(tree, split="val"), tmp_path / "pred")
-    metrics = score("vipseg", ground_truth=home / "VIPSeg_720P" / VAL, predictions=tmp_path / "pred")
+def test_what_is_prepared_can_be_scored_with_raw_tracks(vipseg_tree, vipseg_home, tmp_path):
+    samples = vipseg.read(vipseg_tree, split="val")
+    assert list(vipseg.prepare(vipseg_tree, split="val"))
+    write_truth(vipseg.read(vipseg_tree, split="val"), tmp_path / "pred")
+    metrics = score("vipseg", ground_truth=vipseg_home / "VIPSeg_720P" / VAL, predictions=tmp_path / "pred")
     assert metrics["VPQ"] == metrics["SQ"] == 1 and len(samples) == 1

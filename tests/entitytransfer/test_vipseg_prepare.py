@@ -15,22 +15,11 @@ from entitytransfer.preparation.segment_maps import ids_near_colors
 from entitytransfer.readers.panoptic_png import read_id_map
 from entitytransfer.readers.vipseg_codes import read_categories, read_codes
 
-from .clip_trees import VIPSEG_NAMES, make_vipseg_tree
+from .clip_trees import VIPSEG_NAMES
 
 DATA = Path(__file__).parents[1] / "data" / "metrics"
 OFFICIAL, RESIZED = DATA / "vipseg", DATA / "vipseg_resize"
 VAL = "panoptic_gt_VIPSeg_val.json"
-SIZE_HW = (48, 64)
-
-
-@pytest.fixture
-def tree(tmp_path) -> Path:
-    return make_vipseg_tree(tmp_path, size_hw=SIZE_HW)
-
-
-@pytest.fixture
-def home(tree) -> Path:
-    return tree / "VIPSeg"
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +108,10 @@ def test_a_thing_never_has_the_id_of_stuff():
     assert len(set(ids)) == 4 and 0 not in ids
 
 
-def test_raw_and_prepared_clips_are_alike(tree):
-    before = vipseg.read(tree)
-    assert prepare(tree) == 0
-    after = vipseg.read(tree)
+def test_raw_and_prepared_clips_are_alike(vipseg_tree):
+    before = vipseg.read(vipseg_tree)
+    assert prepare(vipseg_tree) == 0
+    after = vipseg.read(vipseg_tree)
     assert [clip.clip_id for clip in before] == [clip.clip_id for clip in after]
     for raw, made in zip(before, after):
         assert made.size_hw == (720, 960) and made.labels().tolist() == raw.labels().tolist()
@@ -131,13 +120,13 @@ def test_raw_and_prepared_clips_are_alike(tree):
             assert one is None or (rle.decode(mask)[::15, ::15] == rle.decode(one)).all()
 
 
-def test_lists_need_no_last_end_of_line(tree, home):
+def test_lists_need_no_last_end_of_line(vipseg_tree, vipseg_home):
     for name in ("train", "val"):
-        path = home / f"{name}.txt"
+        path = vipseg_home / f"{name}.txt"
         path.write_text(path.read_text().rstrip("\n"))
-    assert prepare(tree, "split=val") == 0
-    assert [clip.clip_id for clip in vipseg.read(tree, split="val")] == [VIPSEG_NAMES[2]]
-    assert not (home / "VIPSeg_720P" / "panoptic_gt_VIPSeg.json").exists()
+    assert prepare(vipseg_tree, "split=val") == 0
+    assert [clip.clip_id for clip in vipseg.read(vipseg_tree, split="val")] == [VIPSEG_NAMES[2]]
+    assert not (vipseg_home / "VIPSeg_720P" / "panoptic_gt_VIPSeg.json").exists()
 
 
 def made(home: Path) -> dict[str, tuple[bytes, int]]:
@@ -146,40 +135,40 @@ def made(home: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(home)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def test_an_interrupted_run_is_resumed(tree, home, capsys):
-    assert prepare(tree, "split=val", workers=2) == 0
+def test_an_interrupted_run_is_resumed(vipseg_tree, vipseg_home, capsys):
+    assert prepare(vipseg_tree, "split=val", workers=2) == 0
     assert capsys.readouterr().out == f"{VAL}: 1 videos\n"
-    whole, folder = made(home), home / "VIPSeg_720P"
+    whole, folder = made(vipseg_home), vipseg_home / "VIPSeg_720P"
     assert not [name for name in whole if Path(name).name.startswith(".")]
     (folder / VAL).unlink()
     lost = [sorted((folder / name / VIPSEG_NAMES[2]).iterdir())[1] for name in ("images", "panomasks", "panomasksRGB")]
     for path in lost[:2]:
         path.unlink()
     lost[2].write_bytes(lost[2].read_bytes()[:100])
-    assert prepare(tree, "split=val") == 0
-    again = made(home)
+    assert prepare(vipseg_tree, "split=val") == 0
+    again = made(vipseg_home)
     assert {name: content for name, (content, _) in again.items()} == {name: one for name, (one, _) in whole.items()}
     remade = {name for name in whole if whole[name][1] != again[name][1]}
-    assert remade == {str(path.relative_to(home)) for path in [*lost, folder / VAL]}
+    assert remade == {str(path.relative_to(vipseg_home)) for path in [*lost, folder / VAL]}
     capsys.readouterr()
-    assert prepare(tree, "split=val") == 0
-    assert capsys.readouterr().out == f"{VAL} is there already\n" and made(home) == again
+    assert prepare(vipseg_tree, "split=val") == 0
+    assert capsys.readouterr().out == f"{VAL} is there already\n" and made(vipseg_home) == again
 
 
-def test_damaged_videos_are_said_when_the_others_are_done(tree, home, capsys):
-    first, second = (sorted((home / "panomasks" / name).iterdir())[2] for name in VIPSEG_NAMES[:2])
+def test_damaged_videos_are_said_when_the_others_are_done(vipseg_tree, vipseg_home, capsys):
+    first, second = (sorted((vipseg_home / "panomasks" / name).iterdir())[2] for name in VIPSEG_NAMES[:2])
     good = first.read_bytes()
     first.write_bytes(good[:60])
-    assert prepare(tree, "split=train") == 2
+    assert prepare(vipseg_tree, "split=train") == 2
     error = capsys.readouterr().err
     assert "1 of the 2 videos of train could not be prepared" in error and str(first) in error
-    folder = home / "VIPSeg_720P"
+    folder = vipseg_home / "VIPSeg_720P"
     assert not (folder / "panoptic_gt_VIPSeg_train.json").exists()
     assert len(list((folder / "panomasksRGB" / VIPSEG_NAMES[1]).iterdir())) == 6
     first.write_bytes(good)
-    Image.new("RGB", (50, 48)).save(home / "imgs" / VIPSEG_NAMES[1] / f"{second.stem}.jpg")
+    Image.new("RGB", (50, 48)).save(vipseg_home / "imgs" / VIPSEG_NAMES[1] / f"{second.stem}.jpg")
     (folder / "images" / VIPSEG_NAMES[1] / f"{second.stem}.jpg").unlink()
-    assert prepare(tree, "split=train") == 2
+    assert prepare(vipseg_tree, "split=train") == 2
     assert f"{second.stem}.jpg has height and width (48, 50)" in capsys.readouterr().err
 
 
