@@ -20,8 +20,8 @@ from benchmarks.network import their_model
 from cropformer import ClipPredictor, Entities, EntitySegmenter, Queries, Views
 from entitytransfer.clip_heads import ClipEntityHead
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.tracking.segmented_clip import SegmentedClip
-from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.streaming.segmented_clip import SegmentedClip
+from entitytransfer.streaming.track_store import TrackStore
 from entitytransfer.tracking.window_result import WindowResult, gather_window
 from entitytransfer.tracklets import Linker, LinkRules
 from entitytransfer.video import VideoSegmenter

@@ -24,7 +24,7 @@ from cropformer import (
     rle,
 )
 from entitytransfer.classes import Classes
-from entitytransfer.evaluation.clip_result import ClipResult
+from entitytransfer.clip_result import ClipResult
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from entitytransfer.evaluation.saved_results import SavedRun, open_run, saved_re
 from entitytransfer.evaluation.scorecard import Interval
 from entitytransfer.predictions import write_json
 from entitytransfer.reports.metric_format import headlines, lower_is_better, show_metric
-from entitytransfer.training.loaders import open_set
+from entitytransfer.set_source import open_set
 
 _DRAWS = 1000
 _SLOW_DRAWS = 200  # of AP and AR, which sort all predictions again for every draw

@@ -24,8 +24,9 @@ from cropformer import (
     with_association,
 )
 from entitytransfer.predictions import ensure_writable
+from entitytransfer.set_source import SetSource
 from entitytransfer.training.clip_data import ClipFrames
-from entitytransfer.training.loaders import DataOptions, SetSource
+from entitytransfer.training.loaders import DataOptions
 from entitytransfer.training.sampling import BatchSize
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from entitytransfer.evaluation.saved_results import METRICS
 from entitytransfer.predictions import ensure_writable, write_json
 from entitytransfer.processes import process_device
 from entitytransfer.reports.metric_format import show_metric
+from entitytransfer.set_source import SetSource, open_set
 from entitytransfer.threads import started_ahead, thread_pool
-from entitytransfer.training.loaders import SetSource, open_set
 from entitytransfer.training.progress import peak_memory_gib
 from entitytransfer.writers.clip_result_files import write_clip_files
 from entitytransfer.writers.result_files import write_result_files

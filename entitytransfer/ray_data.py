@@ -17,7 +17,7 @@ from cropformer import InputError, rle
 from entitytransfer.jobs.clips import clip_segmenter
 from entitytransfer.jobs.options import HeadName, SegmentOptions
 from entitytransfer.segment import load_model
-from entitytransfer.tracking.track_store import StoredTrack, TrackStore
+from entitytransfer.streaming.track_store import StoredTrack, TrackStore
 
 Batch: TypeAlias = dict[str, np.ndarray]
 

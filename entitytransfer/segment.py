@@ -16,13 +16,14 @@ import torch
 from cropformer import Entities, EntitySegmenter, InputError, load, read_image
 from entitytransfer.console import JobProgress
 from entitytransfer.jobs.clips import clip_segmenter, is_unfinished, segment_clip
-from entitytransfer.jobs.inputs import CLIP_OUTPUTS, IMAGE_OUTPUTS, PANOPTIC_FORMATS, Job, find_jobs
+from entitytransfer.jobs.inputs import Job, find_jobs
 from entitytransfer.jobs.manifest import Manifest
 from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.jobs.photos import batches, segment_images
 from entitytransfer.predictions import ensure_writable
 from entitytransfer.threads import Behind, started_ahead, thread_pool
 from entitytransfer.video import VideoSegmenter
+from entitytransfer.writers.formats import CLIP_OUTPUTS, IMAGE_OUTPUTS, PANOPTIC_FORMATS
 from entitytransfer.writers.image import write_image
 
 _THREADS = min(4, os.cpu_count() or 1)  # for reading, and as many for writing; the network has its own

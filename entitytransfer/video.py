@@ -11,10 +11,10 @@ from cropformer import InputError, Queries, TestSettings, Views, parse_memory
 from entitytransfer.clip_heads import ClipEntityHead, ClipHead
 from entitytransfer.clip_sample import ClipSample
 from entitytransfer.readers.video import Backend, Frame, VideoReader
-from entitytransfer.tracking.sample_frames import SampleFrames
-from entitytransfer.tracking.segmented_clip import SegmentedClip, WindowTracks
+from entitytransfer.streaming.sample_frames import SampleFrames
+from entitytransfer.streaming.segmented_clip import SegmentedClip, WindowTracks
+from entitytransfer.streaming.windows import Reading, Start, cut_windows
 from entitytransfer.tracking.window_result import WindowResult
-from entitytransfer.tracking.windows import Reading, Start, cut_windows
 from entitytransfer.tracklets import FrameResult, Linker, LinkRules
 
 R = TypeVar("R")

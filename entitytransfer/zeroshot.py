@@ -26,7 +26,7 @@ from entitytransfer.predictions import ensure_writable
 from entitytransfer.readers.coco_entities import read_coco_entities
 from entitytransfer.reports.gallery import ImageCounts, totals, write_gallery
 from entitytransfer.reports.zeroshot_table import COLUMNS, Run
-from entitytransfer.training.loaders import SetSource, open_set
+from entitytransfer.set_source import SetSource, open_set
 
 GALLERY = "gallery"
 _ON_CLIPS = "entitytransfer evaluate predicts and scores clips"

@@ -1,6 +1,7 @@
 """The shape of the house: which way imports point, who may use what, and how long and how well signed things are."""
 
 import ast
+import graphlib
 import importlib
 import statistics
 from functools import cache
@@ -84,6 +85,17 @@ def test_the_transfer_package_uses_exported_names_only(path: Path):
     used = [(module, name) for module, name in imports(parse(path)) if module.split(".")[0] == "cropformer"]
     assert [(module, name) for module, name in used if module != "cropformer" or name not in exported] == []
     assert all(module.startswith("entitytransfer") for module in relative_imports(path))
+
+
+def test_arrows_between_rooms_never_turn_back():
+    """A room is a folder, or a file beside the folders; `launch` is left out, as it starts the command line anew."""
+    arrows: dict[str, set[str]] = {}
+    for path in sources(TRANSFER):
+        room = path.relative_to(TRANSFER).parts[0].removesuffix(".py")
+        modules = [module.split(".") for module, _ in imports(parse(path))]
+        others = {parts[1] for parts in modules if parts[0] == "entitytransfer" and len(parts) > 1}
+        arrows.setdefault(room, set()).update(others - {room, "launch"})
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError, which names the rooms
 
 
 @files(CORE, TRANSFER)

@@ -58,10 +58,10 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from entitytransfer.jobs.inputs import FORMATS, PANOPTIC_FORMATS
     from entitytransfer.jobs.options import SegmentOptions
     from entitytransfer.processes import process_device
     from entitytransfer.segment import segment
+    from entitytransfer.writers.formats import FORMATS, PANOPTIC_FORMATS
 
     every = frozenset(FORMATS) - (PANOPTIC_FORMATS if arguments.head != "panoptic" else frozenset())
     options = SegmentOptions(

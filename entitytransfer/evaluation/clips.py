@@ -5,11 +5,11 @@ from typing import Any
 
 from cropformer import EntitySegmenter, InputError
 from entitytransfer.clip_heads import ClipHead
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.evaluation.options import EvaluateOptions
-from entitytransfer.tracking.segmented_clip import SegmentedClip
-from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.streaming.segmented_clip import SegmentedClip
+from entitytransfer.streaming.track_store import TrackStore
 from entitytransfer.video import VideoSegmenter
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from cropformer import Entities, InputError
 from entitytransfer.adapter import Result, Sample
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample, sample_id
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.readers.grey_maps import read_map
 from entitytransfer.writers.result_files import write_map
 

@@ -10,7 +10,7 @@ from entitytransfer.adapter import Result, Sample
 from entitytransfer.clip_sample import ClipSample, sample_id
 from entitytransfer.evaluation.prediction_parts import PARTS, PredictionPart, missing_shards, read_results
 from entitytransfer.readers.json_file import read_json
-from entitytransfer.training.loaders import SetSource
+from entitytransfer.set_source import SetSource
 
 METRICS = "metrics.json"
 

@@ -9,15 +9,16 @@ import numpy as np
 
 from cropformer import InputError, rle
 from entitytransfer.classes import Classes
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.evaluators.clip_tracks import found_tracks, true_tracks
 from entitytransfer.evaluators.gathering import SampleRecords
 from entitytransfer.evaluators.panoptic_quality import PAPER_WINDOWS
-from entitytransfer.evaluators.segment_tables import VOID, ClipTable, SegmentMap, Segments, tabulate
+from entitytransfer.evaluators.segment_tables import ClipTable, tabulate
 from entitytransfer.evaluators.video_ap import VideoAP
 from entitytransfer.evaluators.video_panoptic import VideoPanoptic
 from entitytransfer.readers.run_lengths import check_rles
+from entitytransfer.segment_map import VOID, SegmentMap, Segments
 
 
 class TrackResults:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from cropformer import InputError, rle
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.readers.run_lengths import check_frames
 from entitytransfer.readers.ytvis_json import Tracks, mean_areas
 

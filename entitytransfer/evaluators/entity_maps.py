@@ -4,7 +4,7 @@ import numpy as np
 
 from cropformer import Entities, rle
 from entitytransfer.adapter import Truth
-from entitytransfer.evaluators.segment_tables import SegmentMap, Segments
+from entitytransfer.segment_map import SegmentMap, Segments
 
 
 def map_entities(entities: Entities, *, source: str, track_ids: np.ndarray | None = None) -> SegmentMap:

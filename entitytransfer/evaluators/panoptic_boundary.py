@@ -8,7 +8,8 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from entitytransfer.evaluators.segment_tables import VOID, count_pairs
+from entitytransfer.evaluators.segment_tables import count_pairs
+from entitytransfer.segment_map import VOID
 
 BOUNDARY_WIDTH = 0.02  # of the image's diagonal
 _INTERIOR = 2**24  # one above the largest id

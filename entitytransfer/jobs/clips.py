@@ -17,8 +17,8 @@ from entitytransfer.file_digest import sha256_of
 from entitytransfer.jobs.inputs import Job
 from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.readers.video import PIPE, VideoReader
+from entitytransfer.streaming.track_store import TrackStore, is_in_use
 from entitytransfer.threads import Behind
-from entitytransfer.tracking.track_store import TrackStore, is_in_use
 from entitytransfer.tracklets import FrameResult
 from entitytransfer.video import VideoSegmenter
 from entitytransfer.writers.clip import ClipWriter

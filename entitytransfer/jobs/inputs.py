@@ -13,16 +13,8 @@ from cropformer import IMAGE_SUFFIXES, InputError
 from entitytransfer.readers.containers import holds_film
 from entitytransfer.readers.image_folder import is_pattern, pattern_name
 from entitytransfer.readers.video import PIPE, VIDEO_SUFFIXES
+from entitytransfer.writers.formats import CLIP_OUTPUTS, FORMATS, IMAGE_OUTPUTS
 
-IMAGE_OUTPUTS = {
-    "overlay": ("_overlay.png",),
-    "ids": ("_ids.png",),
-    "coco": (".json",),
-    "panoptic": ("_panoptic.png", "_panoptic.json"),
-}
-CLIP_OUTPUTS = {"overlay": ("_overlay.mp4",), "ids": ("_ids",), "ytvis": ("_ytvis.json",), "vipseg": ("_vipseg",)}
-FORMATS = tuple(IMAGE_OUTPUTS | CLIP_OUTPUTS)
-PANOPTIC_FORMATS = frozenset({"vipseg"})  # which need a panoptic head
 _MANIFEST = re.compile(r"manifest(-\d+-of-\d+)?\.json")
 _LIST = "@"  # before the name of a list
 

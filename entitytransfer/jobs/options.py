@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from cropformer import InputError, parse_memory
-from entitytransfer.jobs.inputs import FORMATS, PANOPTIC_FORMATS
 from entitytransfer.readers.clip import Range
 from entitytransfer.readers.video import Backend
+from entitytransfer.writers.formats import FORMATS, PANOPTIC_FORMATS
 
 HeadName: TypeAlias = Literal["entity", "instance", "panoptic"]
 

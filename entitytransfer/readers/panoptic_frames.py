@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from cropformer import InputError
-from entitytransfer.evaluators.segment_tables import SegmentMap, Segments
 from entitytransfer.readers.label_png import read_pixels
 from entitytransfer.readers.panoptic_png import ids_of_colors
 from entitytransfer.readers.records import Id, Record, by_id, records, shown
+from entitytransfer.segment_map import SegmentMap, Segments
 
 _MAX_ID = 2**24 - 1
 _ONE_CLASS = 0

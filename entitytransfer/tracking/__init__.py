@@ -1,1 +1,1 @@
-"""Tracking: the parts of `video` and `tracklets`, from what one window shows to the tracks of a clip on disk."""
+"""Tracking: what a window shows, and how much that resembles the tracks so far; `tracklets` links the two."""

@@ -5,8 +5,8 @@ from typing import Any
 from cropformer import EntitySegmenter, EntityTraining, Optimisation, SetLoss
 from entitytransfer.adapter import Evaluator
 from entitytransfer.clip_heads import ClipHead
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.evaluation.clips import gather_clip
 from entitytransfer.video import VideoSegmenter
 

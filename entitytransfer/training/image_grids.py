@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from cropformer import Entities, rle
 from entitytransfer.adapter import Result, Sample
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample, sample_id
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.reports.overlays import annotated_entities, shrunk
 
 _FRAMES = 3  # of a clip that are shown

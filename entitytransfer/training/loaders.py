@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from inspect import signature
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +23,7 @@ from cropformer import (
 )
 from entitytransfer.adapter import Sample, SampleSet, labelled_masks
 from entitytransfer.clip_sample import holds_clips, kind_of
-from entitytransfer.datasets import open_adapter, open_dataset
+from entitytransfer.set_source import SetSource
 from entitytransfer.training.augmentations import Augmentation
 from entitytransfer.training.clip_data import BuildClipTarget, ClipFrames, TrainingClips
 from entitytransfer.training.data import BuildTarget, TrainingSamples, ValidationSamples
@@ -32,23 +31,6 @@ from entitytransfer.training.feature_cache import CachedSamples
 from entitytransfer.training.sampling import BatchSize, EpochOrder, Order, Steps, WeightedOrder
 
 AugmentationName = Literal["crops", "scale_jitter", "semantic_crop"]
-
-
-@dataclass(frozen=True)
-class SetSource:
-    """One set: where it is, what opens it, and how often it is drawn from.
-
-    Attributes:
-        root: its folder.
-        dataset: name of the module that reads it, see ``datasets.open_dataset``.
-        weight: its share of what is drawn, with replacement; None in all sets shows every image once an epoch.
-        options: keyword arguments of the module's ``read``.
-    """
-
-    root: str
-    dataset: str = "coco"
-    weight: float | None = None
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -201,29 +183,6 @@ def augmentation(data: DataOptions) -> Augmentation:
     else:
         draw = partial(draw_semantic_crop, **sides, side=data.canvas)
     return Augmentation(draw, canvas_side=data.canvas, color_jitter=data.color_jitter)
-
-
-def open_set(source: SetSource) -> SampleSet:
-    """The samples of a set, with their classes.
-
-    Raises:
-        InputError: if there is no such dataset or option, or the set cannot be read or holds nothing.
-    """
-    samples = open_adapter(source.dataset, source.options).read(source.root, **_checked(source))
-    if not samples:
-        raise InputError(f"{source.root} holds no annotated image or clip; check its annotation file")
-    return samples
-
-
-def _checked(source: SetSource) -> dict[str, Any]:
-    """The options of a set, if its reader takes them."""
-    known = list(signature(open_dataset(source.dataset).read).parameters)[1:]
-    unknown = sorted(set(source.options).difference(known))
-    if unknown:
-        raise InputError(
-            f"dataset {source.dataset} has no option {', '.join(unknown)}; its options are {', '.join(known)}"
-        )
-    return source.options
 
 
 def _order(data: DataOptions, sets: Sequence[Sequence[Sample]], shown: Sequence[np.ndarray], *, seed: int) -> Order:

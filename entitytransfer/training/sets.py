@@ -9,9 +9,10 @@ from entitytransfer.adapter import Evaluator, Head, SampleSet, labelled_masks
 from entitytransfer.classes import Classes
 from entitytransfer.clip_sample import holds_clips, labelled_tracks
 from entitytransfer.datasets import open_adapter
+from entitytransfer.set_source import SetSource, open_set
 from entitytransfer.training.clip_data import BuildClipTarget
 from entitytransfer.training.data import BuildTarget
-from entitytransfer.training.loaders import DataOptions, SetSource, open_set
+from entitytransfer.training.loaders import DataOptions
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 
 from cropformer import InputError
 from entitytransfer.clip_heads import ClipHead
-from entitytransfer.jobs.inputs import CLIP_OUTPUTS
 from entitytransfer.predictions import ensure_writable, write_png
-from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.streaming.track_store import TrackStore
 from entitytransfer.tracklets import FrameResult
+from entitytransfer.writers.formats import CLIP_OUTPUTS
 from entitytransfer.writers.panoptic import VipsegWriter
 from entitytransfer.writers.video import VideoWriter
 from entitytransfer.writers.ytvis import YtvisWriter

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cropformer import InputError
 from entitytransfer.classes import Classes
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.writers.panoptic import VipsegWriter
 from entitytransfer.writers.ytvis import YtvisWriter
 

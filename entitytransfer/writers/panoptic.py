@@ -14,9 +14,10 @@ import numpy as np
 from scipy import ndimage
 
 from cropformer import InputError
-from entitytransfer.evaluators.segment_tables import VOID, count_pairs
+from entitytransfer.evaluators.segment_tables import count_pairs
 from entitytransfer.predictions import atomic_path, ensure_writable, write_json, write_png
 from entitytransfer.readers.panoptic_png import colors_of_ids
+from entitytransfer.segment_map import VOID
 
 _MAX_ID = 2**24 - 1
 

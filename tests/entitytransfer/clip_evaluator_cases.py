@@ -9,8 +9,8 @@ import numpy as np
 
 from cropformer import rle
 from entitytransfer.classes import Classes
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample, ClipTruth
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.readers.panoptic_png import read_id_map
 from entitytransfer.readers.ytvis_clips import read_clips
 

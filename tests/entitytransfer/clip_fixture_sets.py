@@ -11,10 +11,10 @@ from cropformer import Entities
 from entitytransfer.adapter import Adapter, SampleSet
 from entitytransfer.classes import Classes
 from entitytransfer.clip_heads import Verdict
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.evaluation.clip_result import ClipResult
+from entitytransfer.streaming.segmented_clip import WindowTracks
 from entitytransfer.tasks import clip_task_adapter
-from entitytransfer.tracking.segmented_clip import WindowTracks
 from entitytransfer.tracklets import FrameResult, Links
 from entitytransfer.video import VideoSegmenter
 

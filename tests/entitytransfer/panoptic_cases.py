@@ -10,8 +10,8 @@ from PIL import Image
 
 from cropformer import InputError
 from entitytransfer.evaluation.score_task import score
-from entitytransfer.evaluators.segment_tables import SegmentMap, Segments
 from entitytransfer.readers.panoptic_png import colors_of_ids
+from entitytransfer.segment_map import SegmentMap, Segments
 
 NUM_CLASSES = 3
 CATEGORIES = [{"id": 10 + number, "name": str(number), "isthing": int(number != 1)} for number in range(NUM_CLASSES)]

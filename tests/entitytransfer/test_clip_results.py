@@ -8,7 +8,7 @@ import pytest
 
 from cropformer import InputError, rle
 from entitytransfer.classes import Classes
-from entitytransfer.evaluation.clip_result import ClipResult
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.evaluation.score_task import score
 from entitytransfer.evaluators.clip_results import ClipPanopticResults, TrackResults
 

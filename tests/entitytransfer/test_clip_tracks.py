@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cropformer import rle
-from entitytransfer.evaluation.clip_result import ClipResult
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.evaluators.clip_tracks import found_tracks, true_tracks
 from entitytransfer.readers.ytvis_json import (
     annotated_tracks,

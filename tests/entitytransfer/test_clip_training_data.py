@@ -31,9 +31,10 @@ from entitytransfer.clip_sample import ClipSample, PseudoClip
 from entitytransfer.datasets import coco, uvo, youtube_vis
 from entitytransfer.readers.annotation_index import Texts
 from entitytransfer.readers.ytvis_clips import ClipTracks
+from entitytransfer.set_source import SetSource
 from entitytransfer.training.augmentations import Augmentation, label_areas
 from entitytransfer.training.clip_data import ClipFrames, TrainingClips, cut_clip_example
-from entitytransfer.training.loaders import DataOptions, SetSource, training_loader, validation_loader
+from entitytransfer.training.loaders import DataOptions, training_loader, validation_loader
 from entitytransfer.training.sampling import BatchSize, Group
 from entitytransfer.training.sets import TrainingSets, open_sets
 

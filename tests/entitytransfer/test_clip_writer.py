@@ -16,8 +16,8 @@ from entitytransfer.classes import ENTITY, Classes
 from entitytransfer.clip_heads import ClipEntityHead, ClipHead, ClipPanopticHead
 from entitytransfer.readers.panoptic_png import read_id_map
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.tracking.segmented_clip import WindowTracks
-from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.streaming.segmented_clip import WindowTracks
+from entitytransfer.streaming.track_store import TrackStore
 from entitytransfer.writers.clip import ClipWriter
 
 from .track_windows import SIZE_HW, STRIPE, frame_of, window_of

@@ -218,7 +218,7 @@ def test_a_photo_cannot_take_the_name_of_the_manifest(options, clip_file, photo_
 _KILLED = """
 import os, signal, sys
 from entitytransfer.cli import main
-from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.streaming.track_store import TrackStore
 append = TrackStore.append
 def append_and_die(store, window):
     append(store, window)

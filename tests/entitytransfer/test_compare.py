@@ -13,7 +13,7 @@ from entitytransfer.evaluate import evaluate
 from entitytransfer.evaluation.bootstrap import percentile_intervals
 from entitytransfer.evaluation.options import EvaluateOptions
 from entitytransfer.evaluation.saved_results import open_run, saved_results
-from entitytransfer.training.loaders import SetSource, open_set
+from entitytransfer.set_source import SetSource, open_set
 
 from .fixture_sets import NAME, Oracle, adapter, make_photos
 

@@ -21,8 +21,8 @@ from entitytransfer.evaluate import describe_set, evaluate, table
 from entitytransfer.evaluation.options import EvaluateOptions
 from entitytransfer.heads import EntityHead
 from entitytransfer.processes import process_device
+from entitytransfer.set_source import SetSource
 from entitytransfer.tasks import task_adapter
-from entitytransfer.training.loaders import SetSource
 
 from .entityseg_tree import make_entityseg_tree
 from .fixture_sets import NAME as FIXTURES

@@ -14,15 +14,15 @@ from cropformer import InputError, rle
 from entitytransfer.classes import Classes
 from entitytransfer.cli import main
 from entitytransfer.clip_heads import ClipInstanceHead
+from entitytransfer.clip_result import ClipResult
 from entitytransfer.compare import compare
 from entitytransfer.datasets import open_adapter, vipseg
 from entitytransfer.evaluate import evaluate
-from entitytransfer.evaluation.clip_result import ClipResult
 from entitytransfer.evaluation.clips import gather_clip
 from entitytransfer.evaluation.options import ClipOptions, EvaluateOptions
 from entitytransfer.evaluation.saved_results import open_run, saved_results
 from entitytransfer.evaluation.score_task import score
-from entitytransfer.training.loaders import SetSource, open_set
+from entitytransfer.set_source import SetSource, open_set
 from entitytransfer.video import VideoSegmenter
 from entitytransfer.writers.clip_result_files import write_clip_files
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from entitytransfer.jobs.inputs import FORMATS, Job, find_jobs
+from entitytransfer.jobs.inputs import Job, find_jobs
+from entitytransfer.writers.formats import FORMATS
 
 from .video_clips import grey_frame, write_clip
 

@@ -15,8 +15,9 @@ from cropformer.backbones.resnet import ResNet
 from entitytransfer.adapter import SampleSet
 from entitytransfer.classes import ENTITY
 from entitytransfer.datasets import coco
+from entitytransfer.set_source import SetSource, open_set
 from entitytransfer.training import loaders
-from entitytransfer.training.loaders import DataOptions, SetSource, open_set, training_loader, validation_loader
+from entitytransfer.training.loaders import DataOptions, training_loader, validation_loader
 from entitytransfer.training.sampling import BatchSize
 
 TINY = Path(__file__).parents[1] / "data" / "coco_tiny"

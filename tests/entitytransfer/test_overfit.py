@@ -10,8 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cropformer import Optimisation, SetLoss, TestSettings, named_architecture
 from entitytransfer.pretrain import pretrain
+from entitytransfer.set_source import SetSource
 from entitytransfer.training.engine import LoopOptions
-from entitytransfer.training.loaders import DataOptions, SetSource
+from entitytransfer.training.loaders import DataOptions
 from entitytransfer.training.run import TrainingRun
 from entitytransfer.training.sampling import BatchSize
 

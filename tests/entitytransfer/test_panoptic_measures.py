@@ -10,9 +10,10 @@ from benchmarks import scoring_video_panoptic
 from benchmarks.plain_video_panoptic import video_pq, video_stq
 from entitytransfer.evaluators.panoptic_boundary import boundary_ious
 from entitytransfer.evaluators.panoptic_quality import PanopticQuality
-from entitytransfer.evaluators.segment_tables import SegmentMap, count_pairs, tabulate
+from entitytransfer.evaluators.segment_tables import count_pairs, tabulate
 from entitytransfer.evaluators.tracking_quality import TrackingQuality
 from entitytransfer.evaluators.unit_sums import UnitSums
+from entitytransfer.segment_map import SegmentMap
 
 from .panoptic_cases import NUM_CLASSES, clips, segments_of
 

@@ -22,7 +22,7 @@ from entitytransfer.cli import main
 from entitytransfer.heads import EntityHead, InstanceHead, SemanticHead
 from entitytransfer.peers import Peer, interpreted, open_peer
 from entitytransfer.peers.deeplabv3 import label_entities
-from entitytransfer.training.loaders import SetSource, open_set
+from entitytransfer.set_source import SetSource, open_set
 
 from .ade20k_tree import make_ade20k_tree
 from .coco_tree import make_coco_tree

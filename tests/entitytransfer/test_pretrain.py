@@ -15,8 +15,9 @@ from cropformer.architecture import ResNetNumbers
 from entitytransfer.commands.reporting import report
 from entitytransfer.config import run_pretrain
 from entitytransfer.pretrain import pretrain
+from entitytransfer.set_source import SetSource, open_set
 from entitytransfer.training.engine import LoopOptions, last_checkpoint, steps_behind
-from entitytransfer.training.loaders import DataOptions, SetSource, open_set, validation_loader
+from entitytransfer.training.loaders import DataOptions, validation_loader
 from entitytransfer.training.run import TrainingRun
 from entitytransfer.training.sampling import BatchSize
 

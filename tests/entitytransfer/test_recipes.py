@@ -10,7 +10,7 @@ import torch
 import cropformer
 from cropformer import InputError
 from entitytransfer.config import composed, data_options, model_architecture, run_pretrain, step_count
-from entitytransfer.training.loaders import SetSource
+from entitytransfer.set_source import SetSource
 from entitytransfer.training.sampling import BatchSize
 
 from .entityseg_tree import make_entityseg_tree

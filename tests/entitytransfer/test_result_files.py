@@ -21,7 +21,7 @@ from entitytransfer.evaluate import evaluate
 from entitytransfer.evaluation import prediction_parts
 from entitytransfer.evaluation.options import EvaluateOptions
 from entitytransfer.evaluation.score_task import score_task
-from entitytransfer.training.loaders import SetSource, open_set
+from entitytransfer.set_source import SetSource, open_set
 from entitytransfer.writers.result_files import check_task, write_result_files
 
 from .ade20k_tree import make_ade20k_tree

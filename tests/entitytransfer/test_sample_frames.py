@@ -6,7 +6,7 @@ from PIL import Image
 
 from cropformer import InputError
 from entitytransfer.clip_sample import ClipSample
-from entitytransfer.tracking.sample_frames import SampleFrames
+from entitytransfer.streaming.sample_frames import SampleFrames
 from entitytransfer.video import VideoSegmenter
 
 

@@ -11,7 +11,7 @@ from entitytransfer.jobs.inputs import Job
 from entitytransfer.jobs.manifest import Manifest
 from entitytransfer.jobs.options import SegmentOptions
 from entitytransfer.segment import segment
-from entitytransfer.tracking.track_store import TrackStore, is_in_use
+from entitytransfer.streaming.track_store import TrackStore, is_in_use
 
 
 def states(options: SegmentOptions) -> list[tuple[str, str]]:

@@ -10,8 +10,9 @@ import cropformer
 from cropformer import InputError, Optimisation, SetLoss, TestSettings, with_association
 from cropformer.checkpoint import save_official
 from entitytransfer.pretrain import pretrain
+from entitytransfer.set_source import SetSource
 from entitytransfer.training.engine import LoopOptions
-from entitytransfer.training.loaders import DataOptions, SetSource
+from entitytransfer.training.loaders import DataOptions
 from entitytransfer.training.run import TrainingRun
 from entitytransfer.training.sampling import BatchSize
 

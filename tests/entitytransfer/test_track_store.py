@@ -9,9 +9,9 @@ import pytest
 from cropformer import InputError, rle
 from entitytransfer.classes import ENTITY, Classes
 from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead
-from entitytransfer.tracking import track_store
-from entitytransfer.tracking.segmented_clip import WindowTracks
-from entitytransfer.tracking.track_store import StoredTrack, TrackStore
+from entitytransfer.streaming import track_store
+from entitytransfer.streaming.segmented_clip import WindowTracks
+from entitytransfer.streaming.track_store import StoredTrack, TrackStore
 from entitytransfer.tracklets import FrameResult
 
 from .track_windows import frame_of, window_of

@@ -16,8 +16,8 @@ from entitytransfer.classes import ENTITY
 from entitytransfer.clip_heads import ClipEntityHead, ClipInstanceHead, ClipPanopticHead
 from entitytransfer.clip_sample import ClipSample
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.tracking.segmented_clip import WindowTracks
-from entitytransfer.tracking.track_store import TrackStore
+from entitytransfer.streaming.segmented_clip import WindowTracks
+from entitytransfer.streaming.track_store import TrackStore
 from entitytransfer.tracking.window_result import WindowResult, gather_window
 from entitytransfer.tracklets import FrameResult
 from entitytransfer.video import VideoSegmenter

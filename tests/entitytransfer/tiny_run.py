@@ -16,8 +16,9 @@ import torch
 from cropformer import Architecture, EntityTraining, Optimisation, SetLoss, TestSettings
 from cropformer.architecture import SwinNumbers
 from entitytransfer.pretrain import pretrain
+from entitytransfer.set_source import SetSource
 from entitytransfer.training.engine import LoopOptions
-from entitytransfer.training.loaders import DataOptions, SetSource
+from entitytransfer.training.loaders import DataOptions
 from entitytransfer.training.run import TrainingRun
 from entitytransfer.training.sampling import BatchSize
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cropformer import Entities
-from entitytransfer.tracking.segmented_clip import WindowTracks
+from entitytransfer.streaming.segmented_clip import WindowTracks
 from entitytransfer.tracklets import FrameResult, Links
 
 SIZE_HW = (12, 40)

@@ -21,7 +21,7 @@ import numpy as np
 from cropformer import Entities, InputError, rle
 from entitytransfer.clip_heads import ClipHead
 from entitytransfer.predictions import ensure_writable
-from entitytransfer.tracking.segmented_clip import WindowTracks
+from entitytransfer.streaming.segmented_clip import WindowTracks
 from entitytransfer.tracklets import FrameResult, Links
 
 # A store belongs to one run from the first moment to the last; a window that is in it survives the end of the process.

@@ -6,7 +6,7 @@ from typing import Any
 
 from entitytransfer.clip_heads import ClipHead
 from entitytransfer.readers.video import VideoReader
-from entitytransfer.tracking.sample_frames import SampleFrames
+from entitytransfer.streaming.sample_frames import SampleFrames
 from entitytransfer.tracklets import FrameResult, Links
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from entitytransfer.readers.video import Frame, VideoReader
-from entitytransfer.tracking.sample_frames import SampleFrames
+from entitytransfer.streaming.sample_frames import SampleFrames
 
 
 @dataclass(frozen=True)
