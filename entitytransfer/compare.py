@@ -13,9 +13,9 @@ from entitytransfer.console import followed
 from entitytransfer.datasets import open_adapter
 from entitytransfer.evaluation.bootstrap import percentile_intervals
 from entitytransfer.evaluation.saved_results import SavedRun, open_run, saved_results
-from entitytransfer.evaluation.scorecard import Interval
 from entitytransfer.predictions import write_json
 from entitytransfer.reports.metric_format import headlines, lower_is_better, show_metric
+from entitytransfer.scorecard import Interval
 from entitytransfer.set_source import open_set
 
 _DRAWS = 1000

@@ -16,7 +16,6 @@ from entitytransfer.evaluate import describe_set, evaluate
 from entitytransfer.evaluation.methods import PEER_OPTIONS
 from entitytransfer.evaluation.options import EvaluateOptions
 from entitytransfer.evaluation.saved_results import open_run, saved_results
-from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.coco_images import image_set
 from entitytransfer.evaluators.detection_summary import MAX_DETS
 from entitytransfer.evaluators.entity_errors import judge_entities
@@ -26,6 +25,7 @@ from entitytransfer.predictions import ensure_writable
 from entitytransfer.readers.coco_entities import read_coco_entities
 from entitytransfer.reports.gallery import ImageCounts, totals, write_gallery
 from entitytransfer.reports.zeroshot_table import COLUMNS, Run
+from entitytransfer.scorecard import Score
 from entitytransfer.set_source import SetSource, open_set
 
 GALLERY = "gallery"

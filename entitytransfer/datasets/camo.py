@@ -17,11 +17,11 @@ from entitytransfer.checks.instances import check_instances
 from entitytransfer.checks.masks import check_masks
 from entitytransfer.classes import ENTITY
 from entitytransfer.doctor import Finding
-from entitytransfer.evaluation.scorecard import check_choice
 from entitytransfer.readers.coco_json import read_coco
 from entitytransfer.readers.image_places import ImagePlaces
 from entitytransfer.readers.mask_file import open_masks
 from entitytransfer.readers.mask_folder import find_camo, inner_folder
+from entitytransfer.scorecard import check_choice
 from entitytransfer.tasks import task_adapter
 
 IMAGES = {"camo": {"train": 1000, "test": 250}, "camo++": {"train": 3500, "test": 2000}}

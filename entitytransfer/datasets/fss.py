@@ -14,9 +14,9 @@ from entitytransfer.checks.images import Photos, check_published, count, example
 from entitytransfer.checks.masks import check_masks
 from entitytransfer.classes import ENTITY
 from entitytransfer.doctor import Finding
-from entitytransfer.evaluation.scorecard import check_choice
 from entitytransfer.readers.mask_file import open_masks
 from entitytransfer.readers.mask_folder import find_fss, inner_folder
+from entitytransfer.scorecard import check_choice
 from entitytransfer.tasks import task_adapter
 
 CLASSES = {"test": 240, "all": 1000}

@@ -15,9 +15,9 @@ from entitytransfer.checks.images import Photos
 from entitytransfer.checks.instances import check_instances
 from entitytransfer.classes import ENTITY
 from entitytransfer.doctor import Finding
-from entitytransfer.evaluation.scorecard import check_choice
 from entitytransfer.readers.coco_json import read_coco
 from entitytransfer.readers.image_places import ImagePlaces, first_existing
+from entitytransfer.scorecard import check_choice
 from entitytransfer.tasks import task_adapter
 
 IMAGES = {"train": 100170, "val": 19809}

@@ -22,10 +22,10 @@ from entitytransfer.checks.images import Photos
 from entitytransfer.checks.instances import check_instances
 from entitytransfer.classes import ENTITY
 from entitytransfer.doctor import Finding
-from entitytransfer.evaluation.scorecard import check_choice
 from entitytransfer.preparation.uvo import UvoVideos, extract_frames, listed_frames
 from entitytransfer.readers.coco_json import read_coco
 from entitytransfer.readers.ytvis_clips import read_clips
+from entitytransfer.scorecard import check_choice
 from entitytransfer.tasks import clip_task_adapter, task_adapter
 
 KINDS = ("dense", "sparse", "frame")

@@ -23,11 +23,11 @@ from entitytransfer.checks.images import Photos
 from entitytransfer.checks.vipseg import check_prepared, check_raw
 from entitytransfer.classes import ENTITY
 from entitytransfer.doctor import Finding
-from entitytransfer.evaluation.scorecard import check_choice
 from entitytransfer.preparation.vipseg import join_splits, prepare_split
 from entitytransfer.readers.vipseg_clips import RawClips, read_prepared
 from entitytransfer.readers.vipseg_codes import classes_of, read_categories
 from entitytransfer.readers.vipseg_files import ANNOTATED, GET, PUBLISHED_VIDEOS, locate_files
+from entitytransfer.scorecard import check_choice
 from entitytransfer.tasks import clip_task_adapter
 
 TASKS = ("panoptic", "entity")

@@ -21,10 +21,10 @@ from entitytransfer.checks.clips import check_clips
 from entitytransfer.checks.images import Photos
 from entitytransfer.classes import ENTITY
 from entitytransfer.doctor import Finding
-from entitytransfer.evaluation.scorecard import check_choice
 from entitytransfer.readers.image_places import first_existing
 from entitytransfer.readers.mask_folder import inner_folder
 from entitytransfer.readers.ytvis_clips import read_clip_classes, read_clips
+from entitytransfer.scorecard import check_choice
 from entitytransfer.tasks import clip_task_adapter
 
 TASKS = ("instance", "entity")

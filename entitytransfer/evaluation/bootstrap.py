@@ -6,7 +6,7 @@ import numpy as np
 
 from cropformer import InputError
 from entitytransfer.console import followed
-from entitytransfer.evaluation.scorecard import Interval
+from entitytransfer.scorecard import Interval
 
 CONFIDENCE = 0.95
 Measure = Callable[[np.ndarray], Mapping[str, float]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cropformer import InputError
 from entitytransfer import scoring
-from entitytransfer.evaluation.scorecard import Score
+from entitytransfer.scorecard import Score
 
 
 def score(

@@ -11,7 +11,7 @@ A task is a file ``scoring/NAME.py`` with one public function::
   (``evaluation/score_task.py``). The flag of an option is declared once, in ``commands/score.py``; the frame turns
   ``--num-classes`` into ``num_classes``.
 - It checks its input, raises ``cropformer.InputError`` with one sentence that names file and record, and returns a
-  frozen `evaluation.scorecard.Score`. Undefined values (-1 or nan in the official tool) may be left as nan or given as
+  frozen `scorecard.Score`. Undefined values (-1 or nan in the official tool) may be left as nan or given as
   None. `Score.protocol` names every choice that was made, in JSON values.
 - Reading lives in ``readers/``, measures live in ``evaluators/``, so that the task file only joins them.
 - ``bootstrap`` is the number of resamplings; `evaluation.bootstrap.percentile_intervals` draws them and gives

@@ -8,7 +8,6 @@ import numpy as np
 
 from cropformer import InputError
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.dichotomous import DichotomousMeasures, MapMeasures
 from entitytransfer.evaluators.human_correction import EPSILON, RELAX
 from entitytransfer.evaluators.skeletons import SkeletonCache
@@ -16,6 +15,7 @@ from entitytransfer.readers.grey_maps import MapFiles, match_maps, read_map
 from entitytransfer.readers.image_list import read_image_list
 from entitytransfer.readers.label_png import FOREGROUND, read_foreground
 from entitytransfer.readers.mask_folder import check_splits
+from entitytransfer.scorecard import Score
 from entitytransfer.threads import workers_pool
 
 SPLIT = "DIS-VD"  # that of Table 5 of the paper

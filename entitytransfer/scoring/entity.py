@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score, check_choice
 from entitytransfer.evaluators.coco_ap import CocoMetrics
 from entitytransfer.evaluators.coco_matching import BOUNDARY_RATIO
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS, check_limits
 from entitytransfer.readers.coco_results import read_coco_results, read_coco_truth
 from entitytransfer.readers.coco_set import OVERLAP
 from entitytransfer.readers.image_list import read_image_list
+from entitytransfer.scorecard import Score, check_choice
 from entitytransfer.scoring.instance import detection_card
 
 

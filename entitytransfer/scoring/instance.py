@@ -7,12 +7,12 @@ import faster_coco_eval
 import numpy as np
 
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.coco_ap import CocoMetrics
 from entitytransfer.evaluators.coco_matching import BOUNDARY_RATIO
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS, check_limits
 from entitytransfer.readers.coco_results import read_coco_results, read_coco_truth
 from entitytransfer.readers.image_list import read_image_list
+from entitytransfer.scorecard import Score
 
 
 def score(

@@ -7,11 +7,11 @@ import numpy as np
 
 from cropformer import InputError
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.coco_ap import CocoAP
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, check_limits, summarize
 from entitytransfer.readers.coco_results import CocoFiles, read_coco_results, read_coco_truth
 from entitytransfer.readers.image_list import read_image_list
+from entitytransfer.scorecard import Score
 from entitytransfer.scoring.instance import detection_card
 
 FREQUENCIES = ("r", "c", "f")  # rare, common, frequent

@@ -7,13 +7,13 @@ from typing import TypeVar
 import numpy as np
 
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.panoptic_boundary import BOUNDARY_WIDTH, boundary_ious
 from entitytransfer.evaluators.panoptic_quality import PanopticQuality
 from entitytransfer.evaluators.segment_tables import ClipTable, tabulate
 from entitytransfer.readers.coco_panoptic import read_panoptic_results, read_panoptic_truth
 from entitytransfer.readers.panoptic_frames import PanopticFrame, PanopticSet
 from entitytransfer.readers.records import Id
+from entitytransfer.scorecard import Score
 from entitytransfer.segment_map import SegmentMap
 from entitytransfer.threads import workers_pool
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score, check_choice
 from entitytransfer.evaluators.coco_ap import ImageRecall
 from entitytransfer.evaluators.detection_summary import MAX_DETS, check_limits
 from entitytransfer.readers.coco_results import CocoTruth, read_coco_results, read_coco_truth
 from entitytransfer.readers.coco_set import OVERLAP
 from entitytransfer.readers.image_list import read_image_list
 from entitytransfer.readers.mask_folder import read_camo, read_fss, read_ocid
+from entitytransfer.scorecard import Score, check_choice
 from entitytransfer.scoring.instance import detection_card
 
 FORMATS = ("coco", "lvis", "ocid", "camo", "fss")

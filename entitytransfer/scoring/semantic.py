@@ -6,9 +6,9 @@ import numpy as np
 
 from cropformer import InputError
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.semantic_iou import SemanticIoU
 from entitytransfer.readers.label_png import read_labels
+from entitytransfer.scorecard import Score
 from entitytransfer.threads import workers_pool
 
 

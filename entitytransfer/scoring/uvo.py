@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS
+from entitytransfer.scorecard import Score
 from entitytransfer.scoring import ytvis
 
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from cropformer import InputError
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score, check_choice
 from entitytransfer.evaluators.panoptic_quality import PAPER_WINDOWS
 from entitytransfer.evaluators.segment_tables import tabulate
 from entitytransfer.evaluators.tracking_quality import STQ_MODES
 from entitytransfer.evaluators.video_panoptic import VideoPanoptic
 from entitytransfer.readers.vipseg_json import read_vipseg_results, read_vipseg_truth
+from entitytransfer.scorecard import Score, check_choice
 from entitytransfer.scoring.panoptic import compare, panoptic_card
 
 TRUTH_PNGS, RESULT_JSON, RESULT_PNGS = "panomasksRGB", "pred.json", "pan_pred"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.scorecard import Score
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS, check_limits
 from entitytransfer.evaluators.video_ap import VideoAP
 from entitytransfer.readers.image_list import read_image_list
@@ -16,6 +15,7 @@ from entitytransfer.readers.ytvis_json import (
     read_ytvis_truth,
 )
 from entitytransfer.readers.zipped_json import unzipped
+from entitytransfer.scorecard import Score
 
 
 def score(

@@ -2,7 +2,7 @@
 
 import json
 
-from entitytransfer.evaluation.scorecard import Score
+from entitytransfer.scorecard import Score
 
 
 def test_json_has_null_for_what_is_undefined(tmp_path):
