@@ -164,7 +164,7 @@ def measure(contender: str, folder: Path) -> dict[str, object]:
     import entitytransfer.scoring.entity
     import entitytransfer.scoring.uvo  # noqa: F401  # imported here, so that no import is measured
     from benchmarks.official_scoring import official_entity_ap, official_track_ap
-    from entitytransfer.evaluation.score_task import score
+    from entitytransfer.score_task import score
 
     files = {"ground_truth": folder / "gt.json", "predictions": folder / "pred.json"}
     calls = {

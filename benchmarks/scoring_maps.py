@@ -93,7 +93,7 @@ def measure_hce(contender: str, size: str, _: int) -> dict[str, float]:
 
 def measure_images(contender: str, size: str, images: int) -> dict[str, float]:
     """Several images from files, on all processors or on one; CPU seconds, and wall seconds that tell them apart."""
-    from entitytransfer.evaluation.score_task import score
+    from entitytransfer.score_task import score
     from entitytransfer.writers.maps import MapWriter
 
     with tempfile.TemporaryDirectory() as name:

@@ -64,8 +64,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(contender: str, folder: Path, *, plain_frames: int) -> dict[str, float | int]:
     """Score the video in this process and say what it took."""
-    from entitytransfer.evaluation.score_task import score
     from entitytransfer.readers.vipseg_json import read_vipseg_truth
+    from entitytransfer.score_task import score
 
     truth = read_vipseg_truth(folder / "gt.json", folder / "gt")
     frames = len(truth.clips[VIDEO])

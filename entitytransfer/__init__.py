@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .evaluation.score_task import score
+    from .score_task import score
     from .video import VideoSegmenter
 
 __all__ = ["VideoSegmenter", "score"]
@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
 
         return VideoSegmenter
     if name == "score":
-        from .evaluation.score_task import score
+        from .score_task import score
 
         return score
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

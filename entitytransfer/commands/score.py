@@ -84,7 +84,7 @@ def _numbers(kind: type[int] | type[float]) -> Callable[[str], tuple[float, ...]
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from entitytransfer.evaluation.score_task import score_task
+    from entitytransfer.score_task import score_task
 
     options = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
     result = score_task(arguments.task, ground_truth=arguments.gt, predictions=arguments.pred, **options)

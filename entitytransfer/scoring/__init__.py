@@ -8,7 +8,7 @@ A task is a file ``scoring/NAME.py`` with one public function::
 
 - Its keyword-only arguments are the task's options, and their defaults its default protocol. The command hands
   over what was typed and nothing else; an option that the function does not have is refused by the frame
-  (``evaluation/score_task.py``). The flag of an option is declared once, in ``commands/score.py``; the frame turns
+  (``score_task.py``). The flag of an option is declared once, in ``commands/score.py``; the frame turns
   ``--num-classes`` into ``num_classes``.
 - It checks its input, raises ``cropformer.InputError`` with one sentence that names file and record, and returns a
   frozen `scorecard.Score`. Undefined values (-1 or nan in the official tool) may be left as nan or given as

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cropformer import InputError
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.readers.panoptic_png import colors_of_ids
+from entitytransfer.score_task import score
 from entitytransfer.segment_map import SegmentMap, Segments
 
 NUM_CLASSES = 3

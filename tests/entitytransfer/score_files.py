@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cropformer import InputError, rle
-from entitytransfer.evaluation.score_task import score
+from entitytransfer.score_task import score
 
 H, W, FRAMES = 12, 16, 2
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from entitytransfer.evaluation.bootstrap import percentile_intervals
-from entitytransfer.evaluation.score_task import score_task
 from entitytransfer.evaluators.coco_ap import CocoMetrics
 from entitytransfer.evaluators.detection_summary import IOU_THRESHOLDS, MAX_DETS
 from entitytransfer.readers.coco_results import read_coco_results, read_coco_truth
+from entitytransfer.score_task import score_task
 
 DATA = Path(__file__).parents[1] / "data" / "metrics"
 ENTITY = DATA / "ade20k/ADEChallengeData2016/ade20k_entity_val.json", DATA / "ade20k/pred_entity.json"

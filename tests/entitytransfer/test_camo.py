@@ -9,9 +9,9 @@ import pytest
 from cropformer import InputError
 from entitytransfer.datasets import camo
 from entitytransfer.doctor import is_healthy
-from entitytransfer.evaluation.score_task import score_task
 from entitytransfer.readers.coco_results import read_coco_truth
 from entitytransfer.readers.mask_folder import read_camo
+from entitytransfer.score_task import score_task
 
 from .zero_shot_checks import DATA, as_read, as_scored, save_pixels, told
 from .zero_shot_trees import make_camo_tree

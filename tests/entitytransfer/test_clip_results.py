@@ -9,8 +9,8 @@ import pytest
 from cropformer import InputError, rle
 from entitytransfer.classes import Classes
 from entitytransfer.clip_result import ClipResult
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.evaluators.clip_results import ClipPanopticResults, TrackResults
+from entitytransfer.score_task import score
 
 from .clip_evaluator_cases import (
     FILES,

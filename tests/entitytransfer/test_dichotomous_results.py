@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.evaluators.dichotomous import DichotomousMeasures
 from entitytransfer.evaluators.dichotomous_results import DichotomousResults
+from entitytransfer.score_task import score
 
 from .evaluator_cases import DATA, FILES, dis5k_pairs, feed, only, truth_of
 

@@ -21,7 +21,7 @@ from entitytransfer.evaluate import evaluate
 from entitytransfer.evaluation.clips import gather_clip
 from entitytransfer.evaluation.options import ClipOptions, EvaluateOptions
 from entitytransfer.evaluation.saved_results import open_run, saved_results
-from entitytransfer.evaluation.score_task import score
+from entitytransfer.score_task import score
 from entitytransfer.set_source import SetSource, open_set
 from entitytransfer.video import VideoSegmenter
 from entitytransfer.writers.clip_result_files import write_clip_files

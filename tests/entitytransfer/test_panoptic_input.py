@@ -10,7 +10,7 @@ from PIL import Image
 
 from cropformer import InputError
 from entitytransfer.cli import main
-from entitytransfer.evaluation.score_task import score
+from entitytransfer.score_task import score
 
 from .panoptic_cases import MAP, PanopticFiles, save
 

@@ -7,8 +7,8 @@ import pytest
 
 from cropformer import Entities, InputError
 from entitytransfer.classes import Classes
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.evaluators.panoptic_results import PanopticResults
+from entitytransfer.score_task import score
 
 from .evaluator_cases import ADE20K, FILES, classes_of, feed, only, panoptic_pairs, truth_of
 

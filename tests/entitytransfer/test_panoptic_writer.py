@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from cropformer import InputError
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.readers.coco_panoptic import read_panoptic_results, read_panoptic_truth
 from entitytransfer.readers.panoptic_png import read_id_map
 from entitytransfer.readers.vipseg_json import read_vipseg_results, read_vipseg_truth
+from entitytransfer.score_task import score
 from entitytransfer.writers.panoptic import PanopticWriter, VipsegWriter
 
 DATA = Path(__file__).parents[1] / "data" / "metrics"

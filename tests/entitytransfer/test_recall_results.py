@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from cropformer import Entities
-from entitytransfer.evaluation.score_task import score_task
 from entitytransfer.evaluators.coco_ap import ImageRecall
 from entitytransfer.evaluators.coco_images import image_set
 from entitytransfer.evaluators.recall_results import RecallResults
 from entitytransfer.readers.coco_json import read_coco
 from entitytransfer.readers.mask_file import MaskedPhotos
 from entitytransfer.readers.mask_folder import find_fss, find_ocid, read_camo
+from entitytransfer.score_task import score_task
 
 from .evaluator_cases import DATA, entities_of, feed, only, recall_pairs, truth_of
 

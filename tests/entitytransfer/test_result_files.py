@@ -20,7 +20,7 @@ from entitytransfer.datasets import ade20k
 from entitytransfer.evaluate import evaluate
 from entitytransfer.evaluation import prediction_parts
 from entitytransfer.evaluation.options import EvaluateOptions
-from entitytransfer.evaluation.score_task import score_task
+from entitytransfer.score_task import score_task
 from entitytransfer.set_source import SetSource, open_set
 from entitytransfer.writers.result_files import check_task, write_result_files
 

@@ -10,8 +10,8 @@ import pytest
 import entitytransfer
 from cropformer import InputError
 from entitytransfer.cli import main
-from entitytransfer.evaluation.score_task import score_task, task_names
 from entitytransfer.readers import coco_results
+from entitytransfer.score_task import score_task, task_names
 
 DATA = Path(__file__).parents[1] / "data" / "metrics"
 ADE20K = DATA / "ade20k" / "ADEChallengeData2016"

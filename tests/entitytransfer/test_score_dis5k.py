@@ -10,9 +10,9 @@ from PIL import Image
 
 from cropformer import InputError
 from entitytransfer.cli import main
-from entitytransfer.evaluation.score_task import score, score_task
 from entitytransfer.evaluators.dichotomous import DichotomousMeasures
 from entitytransfer.readers.grey_maps import list_maps, read_map
+from entitytransfer.score_task import score, score_task
 from entitytransfer.writers.maps import MapWriter
 
 DATA = Path(__file__).parents[1] / "data" / "metrics" / "dis5k"

@@ -9,7 +9,6 @@ import pytest
 
 from cropformer import Entities, rle
 from entitytransfer.cli import main
-from entitytransfer.evaluation.score_task import score, score_task
 from entitytransfer.evaluators.entity_maps import map_entities
 from entitytransfer.evaluators.panoptic_quality import PanopticQuality
 from entitytransfer.evaluators.segment_tables import tabulate
@@ -19,6 +18,7 @@ from entitytransfer.evaluators.video_panoptic import VideoPanoptic
 from entitytransfer.readers.coco_panoptic import read_panoptic_results, read_panoptic_truth
 from entitytransfer.readers.label_png import read_labels
 from entitytransfer.readers.vipseg_json import read_vipseg_results, read_vipseg_truth
+from entitytransfer.score_task import score, score_task
 
 DATA = Path(__file__).parents[1] / "data" / "metrics"
 ADE20K, VIPSEG = DATA / "ade20k", DATA / "vipseg"

@@ -7,8 +7,8 @@ import pytest
 
 from cropformer import Entities, InputError
 from entitytransfer.classes import Classes
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.evaluators.semantic_results import SemanticResults
+from entitytransfer.score_task import score
 
 from .evaluator_cases import ADE20K, FILES, feed, only, semantic_pairs, truth_of
 

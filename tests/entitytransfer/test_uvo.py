@@ -10,8 +10,8 @@ import pytest
 from cropformer import InputError, rle
 from entitytransfer.cli import main
 from entitytransfer.datasets import uvo
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.preparation.uvo import listed_frames
+from entitytransfer.score_task import score
 from entitytransfer.writers.ytvis import YtvisWriter
 
 from .clip_trees import YTIDS, make_uvo_tree

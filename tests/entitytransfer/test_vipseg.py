@@ -13,8 +13,8 @@ from entitytransfer.classes import ENTITY
 from entitytransfer.clip_sample import ClipSample
 from entitytransfer.datasets import vipseg
 from entitytransfer.doctor import is_healthy
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.readers.vipseg_codes import category_of_segment, read_categories, read_codes, segments_of_codes
+from entitytransfer.score_task import score
 from entitytransfer.writers.panoptic import VipsegWriter
 
 from .clip_trees import VIPSEG_NAMES, VIPSEG_SIZE_HW

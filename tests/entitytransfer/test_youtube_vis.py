@@ -11,8 +11,8 @@ from PIL import Image
 from cropformer import InputError, rle
 from entitytransfer.datasets import youtube_vis
 from entitytransfer.doctor import Finding
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.readers.ytvis_json import annotated_tracks, mean_areas, read_ytvis_truth
+from entitytransfer.score_task import score
 from entitytransfer.writers.ytvis import YtvisWriter
 
 from .clip_trees import NAMES, make_ytvis_tree

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cropformer import InputError
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.readers.json_file import read_json
 from entitytransfer.readers.ytvis_json import predicted_tracks, read_ytvis_results, read_ytvis_truth
 from entitytransfer.readers.zipped_json import unzipped
+from entitytransfer.score_task import score
 from entitytransfer.writers.ytvis import YtvisWriter
 
 DATA = Path(__file__).parents[1] / "data" / "metrics"

@@ -11,8 +11,8 @@ import cropformer
 from cropformer import Entities, rle
 from entitytransfer.cli import main
 from entitytransfer.datasets import coco, lvis
-from entitytransfer.evaluation.score_task import score
 from entitytransfer.reports.zeroshot_table import COLUMNS, PUBLISHED, Row
+from entitytransfer.score_task import score
 
 from .zero_shot_trees import make_camo_tree, make_fss_tree, make_lvis_tree, make_ocid_tree
 
