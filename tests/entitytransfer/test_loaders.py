@@ -12,11 +12,11 @@ import torch
 
 from cropformer import InputError, TestSettings, TrainingBatch
 from cropformer.backbones.resnet import ResNet
+from entitytransfer import set_source
 from entitytransfer.adapter import SampleSet
 from entitytransfer.classes import ENTITY
 from entitytransfer.datasets import coco
 from entitytransfer.set_source import SetSource, open_set
-from entitytransfer.training import loaders
 from entitytransfer.training.loaders import DataOptions, training_loader, validation_loader
 from entitytransfer.training.sampling import BatchSize
 
@@ -203,6 +203,6 @@ def test_what_does_not_fit_is_one_sentence(act, message):
 
 
 def test_an_empty_set_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(loaders, "open_adapter", lambda name, options: SimpleNamespace(read=lambda root: []))
+    monkeypatch.setattr(set_source, "open_adapter", lambda name, options: SimpleNamespace(read=lambda root: []))
     with pytest.raises(InputError, match="holds no annotated image or clip; check its annotation file"):
         load(options())
