@@ -3,23 +3,20 @@
 Shapes: B images (1 here), T views, F frames, Q queries, C channels, h and w the stride-4 grid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from .clip_views import join_frames, last_frames, make_clip_views
 from .errors import InputError
+from .model import CropFormer
 from .pixel_decoder import PixelFeatures, join_features
+from .precision import Precision, in_precision
 from .queries import Queries, join_queries
 from .views import Views
-
-if TYPE_CHECKING:
-    from .image_predictor import ImagePredictor, Precision
 
 R = TypeVar("R")
 
@@ -32,7 +29,7 @@ class _Seen:
     features: PixelFeatures
     per_view: Queries
 
-    def last(self, frames: int) -> _Seen:
+    def last(self, frames: int) -> "_Seen":
         """The last ``frames`` frames, in memory of their own: the rest can be freed."""
         views = last_frames(self.views, frames)
         start = len(self.views.frames) - len(views.frames)
@@ -59,7 +56,7 @@ class ClipPredictor:
 
     def __init__(
         self,
-        model: ImagePredictor,
+        model: CropFormer,
         *,
         overlap: int,
         crops: int,
@@ -109,7 +106,7 @@ class ClipPredictor:
         memory.images_at_once(self._max_memory, images=1)
         new = new.to(model.device)
         at_once = memory.views_at_once(self._max_memory, images=1)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+        with in_precision(self._precision, model.device):
             features = model.encode(new.pixels[0], views_at_once=at_once)
             seen = _Seen(new, features, model.decode_each(features))
             if known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,18 +11,16 @@ from torch import nn
 
 from .architecture import Architecture, TestSettings
 from .clip_predictor import ClipPredictor
-from .errors import InputError
 from .images import ImageLike
-from .memory import NetworkMemory, parse_memory
+from .memory import parse_memory
 from .model import CropFormer
 from .pixel_decoder import PixelDecoder
+from .precision import Precision, check_precision, in_precision
 from .queries import Queries
 from .query_decoder import QueryDecoder
 from .views import Views, batch_views, check_crop_ratio, make_views
 
 R = TypeVar("R")
-Precision = Literal["fp32", "bf16"]
-"""Of the matrix products of the network; sums, positions and masks are in fp32 with both."""
 
 
 class ImagePredictor(CropFormer):
@@ -96,7 +94,7 @@ class ImagePredictor(CropFormer):
         """
         s = self.settings
         bound = parse_memory(max_memory)
-        _check_precision(precision)
+        check_precision(precision)
         sides = {"short_side": short_side or s.short_side, "max_side": max_side or s.max_side}
         crops = s.crops if crops is None else crops
         ratio = s.crop_ratio if crop_ratio is None else crop_ratio
@@ -151,7 +149,7 @@ class ImagePredictor(CropFormer):
             InputError: if the bound or the precision make no sense.
         """
         s = self.settings
-        _check_precision(precision)
+        check_precision(precision)
         return ClipPredictor(
             self,
             overlap=overlap,
@@ -162,11 +160,6 @@ class ImagePredictor(CropFormer):
             max_memory=parse_memory(max_memory),
             precision=precision,
         )
-
-    def network_memory(self, canvas_hw: tuple[int, int], *, views: int) -> NetworkMemory:
-        """What images of ``views`` = T views need beside the weights; an estimate."""
-        numbers = {"views": views, "channels": self.pixel_decoder.channels}
-        return NetworkMemory.estimate(canvas_hw, **numbers, fine_level=self.fine_level is not None)
 
     def _groups(self, views: Sequence[Views], bound: int | None) -> Iterator[list[int]]:
         """Indices of images that go through the network together: of one canvas, and as many as the bound allows."""
@@ -188,11 +181,6 @@ class ImagePredictor(CropFormer):
         views = views.to(self.device)
         images, count, _, *canvas_hw = views.pixels.shape  # [B,T,3,H,W]
         at_once = self.network_memory(canvas_hw, views=count).views_at_once(max_memory, images=images)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with in_precision(precision, self.device):
             queries = self(views, views_at_once=at_once)
         return predict(queries, views)
-
-
-def _check_precision(precision: str) -> None:
-    if precision not in get_args(Precision):
-        raise InputError(f"there is no precision {precision!r}; use {' or '.join(get_args(Precision))}")

@@ -46,11 +46,6 @@ def token_wise(function: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
     return rows.view(tokens.shape)
 
 
-def full_precision(device: torch.device) -> torch.autocast:
-    """A context in which autocast is off: for the little that decides much."""
-    return torch.autocast(device.type, enabled=False)
-
-
 class AttentionBlock(nn.Module):
     """Multi-head attention, residual and LayerNorm; parameters are laid out as in ``nn.MultiheadAttention``."""
 

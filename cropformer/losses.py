@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .joint_targets import JointTargets
-from .layers import full_precision
 from .mask_losses import MaskLosses
 from .matcher import CostWeights, match_sets, matching_cost
 from .point_sampling import DrawPoints, sample_features, sample_masks, uncertain_points, uniform_points
+from .precision import full_precision
 from .queries import Queries
 from .views import Target
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .layers import full_precision
 from .point_sampling import sample_planes
+from .precision import full_precision
 
 ReadPoints = Callable[[int, Tensor], tuple[Tensor, Tensor, Tensor]]
 """(set, its masks [MT,h,w]) to points [MT,P,2] and the values of the masks and of the truth there, [MT,P] each."""

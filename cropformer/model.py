@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
-from .memory import VIEWS_AT_ONCE
+from .memory import VIEWS_AT_ONCE, NetworkMemory
 from .pixel_decoder import PixelDecoder, PixelFeatures
 from .queries import Queries, join_queries
 from .query_decoder import QueryDecoder
@@ -124,6 +124,11 @@ class CropFormer(nn.Module):
         start = self.association(states, query_code=self.query_decoder.query_positions.weight)
         fused = self.query_decoder(features, views=views, start=start, depth=self.batch_layers)
         return replace(fused, per_view=per_view)
+
+    def network_memory(self, canvas_hw: tuple[int, int], *, views: int) -> NetworkMemory:
+        """What images of ``views`` = T views need beside the weights; an estimate."""
+        numbers = {"views": views, "channels": self.pixel_decoder.channels}
+        return NetworkMemory.estimate(canvas_hw, **numbers, fine_level=self.fine_level is not None)
 
     @property
     def device(self) -> torch.device:

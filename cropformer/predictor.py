@@ -15,9 +15,10 @@ from .errors import InputError
 from .frame_queries import Source
 from .fusion import Compat, fuse
 from .hub.sharing import push_to_hub, save_pretrained
-from .image_predictor import ImagePredictor, Precision
+from .image_predictor import ImagePredictor
 from .images import ImageLike
 from .memory import parse_memory
+from .precision import Precision
 
 
 class EntitySegmenter(ImagePredictor):

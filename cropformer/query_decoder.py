@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from .layers import MLP, AttentionBlock, FeedForwardBlock, full_precision
+from .layers import MLP, AttentionBlock, FeedForwardBlock
 from .pixel_decoder import ENCODER_STRIDES, PixelFeatures
 from .position import plane_code, view_code
+from .precision import full_precision
 from .queries import Queries, resize_features
 
 

@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NoReturn
 
 from entitytransfer.commands import (
@@ -26,7 +27,7 @@ from entitytransfer.commands import (
     stats,
     zeroshot,
 )
-from entitytransfer.commands.reporting import BAD_INPUT, report
+from entitytransfer.commands.reporting import BAD_INPUT, plain_warnings, report
 
 COMMANDS = (
     demo,
@@ -60,7 +61,8 @@ def main(typed: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads of torch spin by default: on cores that other programs use too, that took 4 x the time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = arguments.run(arguments)
+        with nullcontext() if arguments.debug else plain_warnings():
+            code = arguments.run(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough

@@ -30,7 +30,7 @@ _THREADS = min(4, os.cpu_count() or 1)  # for reading, and as many for writing; 
 _PIXELS_BEHIND = 40_000_000  # of the photos that wait to be written, or one photo if it is larger
 
 
-class JobError(RuntimeError):
+class SegmentError(RuntimeError):
     """A job failed although its input was not to blame; the cause is chained."""
 
 
@@ -194,7 +194,7 @@ class _Run:
 def _about(job: Job, error: Exception) -> Exception:
     """The error as one that says which input it is about."""
     if not isinstance(error, InputError):
-        about = JobError(f"Segmenting {job.path} failed with {type(error).__name__}: {error}")
+        about = SegmentError(f"Segmenting {job.path} failed with {type(error).__name__}: {error}")
     elif str(job.path) in str(error) or job.name in str(error):
         return error
     else:

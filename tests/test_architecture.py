@@ -87,6 +87,15 @@ def test_the_transfer_package_uses_exported_names_only(path: Path):
     assert all(module.startswith("entitytransfer") for module in relative_imports(path))
 
 
+def test_arrows_between_files_of_the_core_never_turn_back():
+    """Imports for types alone are counted too; the package itself is left out, as it only gathers names."""
+    arrows: dict[str, set[str]] = {}
+    for path in sources(CORE):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        arrows[module] = set(relative_imports(path)) - {"cropformer."}
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError, which names the files
+
+
 def test_arrows_between_rooms_never_turn_back():
     """A room is a folder, or a file beside the folders; `launch` is left out, as it starts the command line anew."""
     arrows: dict[str, set[str]] = {}

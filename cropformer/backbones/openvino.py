@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..precision import Precision, check_precision
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -26,10 +26,9 @@ class OpenVINOBackbone(nn.Module):
         InputError: if the package is missing, or there is no such precision.
     """
 
-    def __init__(self, backbone: nn.Module, *, precision: Literal["fp32", "bf16"] = "fp32", max_sizes: int = 4) -> None:
+    def __init__(self, backbone: nn.Module, *, precision: Precision = "fp32", max_sizes: int = 4) -> None:
         super().__init__()
-        if precision not in HINTS:
-            raise InputError(f"there is no precision {precision!r}; use {' or '.join(HINTS)}")
+        check_precision(precision)
         try:
             import openvino
         except ImportError as error:

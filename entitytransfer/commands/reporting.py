@@ -1,8 +1,10 @@
-"""Errors as one line each, and the exit code that they amount to: 1 a job failed, 2 bad input."""
+"""Errors and warnings as one line each, and the exit code that errors amount to: 1 a job failed, 2 bad input."""
 
 import sys
 import traceback
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -24,3 +26,18 @@ def report(errors: Iterable[Exception], *, debug: bool = False) -> int:
         if debug:
             traceback.print_exception(error)
     return code
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print what warns the user as the sentence that it is; warnings for programmers keep their file and line."""
+    usual = warnings.formatwarning
+
+    def sentence(message: Warning | str, category: type[Warning], *place: object, **line: object) -> str:
+        return f"Warning: {message}\n" if category is UserWarning else usual(message, category, *place, **line)
+
+    warnings.formatwarning = sentence
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from cropformer import Queries
+from cropformer.queries import resize_features
 
 B, T, Q, C, H, W = 3, 2, 5, 4, 6, 8
 
@@ -44,3 +45,11 @@ def test_resizing_features_is_resizing_masks(queries, size_hw):
     ours = queries.mask_logits(size_hw=size_hw)
     assert ours.shape == (B, Q, T, *size_hw)
     assert torch.allclose(ours.flatten(0, 2), resized[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("size_hw", [(12, 20), (6, 10), (3, 5), (1, 1), (24, 5), (8, 8), (50, 90)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_leaving_out_lines_before_a_resize_changes_no_bit(size_hw, dtype):
+    features = torch.randn(B, T, C, 24, 40, generator=torch.Generator().manual_seed(1)).to(dtype)
+    planes = F.interpolate(features.flatten(0, 1), size=size_hw, mode="bilinear", align_corners=False)
+    assert torch.equal(resize_features(features, size_hw).flatten(0, 1), planes)

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -278,7 +279,7 @@ def test_a_crash_is_a_failed_job(segment, photo_file, monkeypatch, capsys):
     monkeypatch.setattr(cropformer.EntitySegmenter, "segment_batch", crash_with(RuntimeError("no\nluck")))
     assert segment(photo_file) == 1
     assert sentence(capsys) == (
-        f"JobError: Segmenting {photo_file} failed with RuntimeError: no luck; "
+        f"SegmentError: Segmenting {photo_file} failed with RuntimeError: no luck; "
         "run it again with --debug for the traceback."
     )
 
@@ -295,6 +296,23 @@ def test_debug_shows_where(segment, photo_file, monkeypatch, capsys):
     shown = capsys.readouterr().err
     assert "Traceback" in shown
     assert "RuntimeError: no luck" in shown
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_warning_is_a_sentence_without_debug(segment, photo_file, debug):
+    usual, shown = warnings.formatwarning, []
+
+    def note(*warning: object, **_: object) -> None:
+        shown.append(warnings.formatwarning(*warning[:4]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = note
+        assert segment(photo_file, "--max-memory", "100KB", *["--debug"] * debug) == 0
+    plain = [line for line in shown if line.startswith("Warning: max_memory is 0 MB, but ")]
+    assert len(plain) == (not debug)
+    assert any("UserWarning: max_memory" in line for line in shown) == debug
+    assert warnings.formatwarning is usual
 
 
 def test_interruption(segment, photo_file, monkeypatch, capsys):

@@ -11,7 +11,7 @@ import cropformer
 from entitytransfer import segment as segment_module
 from entitytransfer.jobs.inputs import find_jobs
 from entitytransfer.jobs.options import SegmentOptions
-from entitytransfer.segment import JobError, segment
+from entitytransfer.segment import SegmentError, segment
 from entitytransfer.writers.clip import ClipWriter
 from entitytransfer.writers.video import VideoWriter
 
@@ -117,7 +117,7 @@ def test_a_crash_is_a_failed_job_that_names_its_input(options, photo_file, clip_
     outcome = segment([clip_file, photo_file], options)
     assert outcome.done == 1
     (error,) = outcome.errors
-    assert isinstance(error, JobError)
+    assert isinstance(error, SegmentError)
     assert str(error) == f"Segmenting {clip_file} failed with RuntimeError: out of memory"
     assert "clip_overlay.mp4" not in written(options)
 
