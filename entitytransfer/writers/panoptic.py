@@ -113,8 +113,9 @@ class VipsegWriter:
         file_name = f"{name}.png"
         segments_info = _describe(ids, categories, folder / file_name)
         write_png(folder / file_name, colors_of_ids(ids))
-        frame = {"video_id": video_id, "file_name": file_name, "segments_info": segments_info}
-        self._file.write((self._head(video_id) if is_new else ", ") + json.dumps(frame))
+        names = {"video_id": video_id, "image_name": f"{name}.jpg", "file_name": file_name}
+        frame = json.dumps(names | {"segments_info": segments_info})
+        self._file.write((self._head(video_id) if is_new else ", ") + frame)
 
     def _head(self, video_id: int | str) -> str:
         """What goes before the first frame of a video."""
