@@ -1,6 +1,6 @@
 """Clips in, window by window: what the network works out for a frame alone is kept for the windows that share it.
 
-Shapes: B images (1 here), T views, F frames, Q queries, C channels, h and w the stride-4 grid.
+Shapes: B images (1 here), T views, F frames, Q queries, C channels, h and w the grid of masks.
 """
 
 from collections.abc import Callable, Sequence

@@ -7,21 +7,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cropformer import EntityTraining
 from entitytransfer.cli import main
+from entitytransfer.config import run_finetune
 
 from .ade20k_tree import make_ade20k_tree
 from .clip_trees import make_uvo_tree, make_vipseg_tree, make_ytvis_tree
 from .coco_tree import make_coco_tree
 from .zero_shot_trees import make_dis5k_tree
 
-
 # Recipe → how its tree is made, and the metric of its paper's table.
-class PowerCut(Exception):
-    """Ends a run in the middle."""
-
-
 RECIPES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "ade20k_semantic": (make_ade20k_tree, "mIoU"),
     "ade20k_instance": (make_ade20k_tree, "AP"),
@@ -47,10 +45,29 @@ SMALL = (  # views that a tiny model needs milliseconds for
 LOCAL = ("trainer.accelerator=cpu", "trainer.precision=32-true", "data.workers=0")
 
 
+class _PowerCut(Exception):
+    """Ends a run in the middle."""
+
+
 def finetune(out: Path, *overrides: str) -> Path:
     """Fine-tune on this machine's CPU, and return the weights."""
     assert main(["finetune", *LOCAL, f"out={out}", *overrides]) == 0
     return out / "weights.safetensors"
+
+
+def finetune_until(step: int, out: Path, *overrides: str) -> None:
+    """Fine-tune as `finetune` does, but be cut off in the middle of a step, the first of which is 1."""
+    original, calls = EntityTraining.on_before_optimizer_step, []
+
+    def cut(module: EntityTraining, optimizer: torch.optim.Optimizer) -> None:
+        calls.append(optimizer)
+        if len(calls) == step:
+            raise _PowerCut
+        original(module, optimizer)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(_PowerCut):
+        patch.setattr(EntityTraining, "on_before_optimizer_step", cut)
+        run_finetune([*LOCAL, f"out={out}", *overrides])
 
 
 def evaluate(out: Path, weights: Path, *overrides: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 import cropformer
-from cropformer import EntityTraining, HubFile, InputError
+from cropformer import HubFile, InputError
 from entitytransfer.cli import main
 from entitytransfer.config import run_finetune, run_pretrain
 from entitytransfer.training.adaptation import Adaptation
@@ -16,7 +16,7 @@ from entitytransfer.training.engine import last_checkpoint, steps_behind
 from entitytransfer.training.init_weights import named_weights
 
 from .coco_tree import make_coco_tree
-from .finetuning import LOCAL, RECIPES, SMALL, PowerCut, check_recipe, finetune
+from .finetuning import LOCAL, RECIPES, SMALL, check_recipe, finetune, finetune_until
 
 
 @pytest.fixture(scope="module")
@@ -204,20 +204,10 @@ def test_a_part_that_no_model_has():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_with_updates_that_was_cut_off_ends_with_the_same_bits(coco, tiny_weights, tmp_path, monkeypatch, capsys):
+def test_a_run_with_updates_that_was_cut_off_ends_with_the_same_bits(coco, tiny_weights, tmp_path, capsys):
     chosen = ["recipe=coco_panoptic", "adaptation.low_rank=2", "optimisation.lr=1e-3", "trainer.checkpoint_every=2"]
     whole = state(short(tmp_path / "whole", tiny_weights, coco, *chosen, steps=4))
-    original, calls = EntityTraining.on_before_optimizer_step, []
-
-    def cut(module: EntityTraining, optimizer: torch.optim.Optimizer) -> None:
-        calls.append(optimizer)
-        if len(calls) == 4:
-            raise PowerCut
-        original(module, optimizer)
-
-    with monkeypatch.context() as patch, pytest.raises(PowerCut):
-        patch.setattr(EntityTraining, "on_before_optimizer_step", cut)
-        run_finetune([*LOCAL, *start(tiny_weights, coco), *chosen, "trainer.max_steps=4", f"out={tmp_path / 'cut'}"])
+    finetune_until(4, tmp_path / "cut", *start(tiny_weights, coco), *chosen, "trainer.max_steps=4")
     assert steps_behind(last_checkpoint(tmp_path / "cut")) == 2
     resumed = state(short(tmp_path / "cut", tiny_weights, coco, *chosen, steps=4))
     assert "going on from" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cropformer
-from cropformer import EntityTraining, InputError, with_association
+from cropformer import InputError, with_association
 from entitytransfer.cli import main
 from entitytransfer.config import run_finetune
 from entitytransfer.training.engine import last_checkpoint, steps_behind
@@ -17,7 +17,7 @@ from entitytransfer.training.init_weights import named_weights
 
 from .clip_trees import make_uvo_tree
 from .coco_tree import make_coco_tree
-from .finetuning import CLIP_RECIPES, LOCAL, SMALL, PowerCut, check_recipe, evaluate, finetune, logged
+from .finetuning import CLIP_RECIPES, LOCAL, SMALL, check_recipe, evaluate, finetune, finetune_until, logged
 
 RECIPE_BASES = Path(__file__).parents[2] / "configs" / "recipe" / "base"
 JOINT = re.compile(r'"(data\.sets=[^"]*)"')  # as one types it
@@ -147,22 +147,12 @@ def test_settings_that_make_no_sense_for_clips_are_one_sentence(overrides, messa
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny_weights, uvo, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny_weights, uvo, tmp_path):
     """With a validation on the way."""
     watched = ["data.validation.root=.", "trainer.validate_every=2", "trainer.checkpoint_every=2"]
     settings = start(tiny_weights, uvo, "batch.at_once=1", *watched, steps=4)
     whole = state(finetune(tmp_path / "whole", *settings))
-    original, calls = EntityTraining.on_before_optimizer_step, []
-
-    def cut(module: EntityTraining, optimizer: torch.optim.Optimizer) -> None:
-        calls.append(optimizer)
-        if len(calls) == 4:
-            raise PowerCut
-        original(module, optimizer)
-
-    with monkeypatch.context() as patch, pytest.raises(PowerCut):
-        patch.setattr(EntityTraining, "on_before_optimizer_step", cut)
-        run_finetune([*LOCAL, *settings, f"out={tmp_path / 'cut'}"])
+    finetune_until(4, tmp_path / "cut", *settings)
     assert steps_behind(last_checkpoint(tmp_path / "cut")) == 2
     resumed = state(finetune(tmp_path / "cut", *settings))
     assert resumed.keys() == whole.keys()
